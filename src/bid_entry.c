@@ -1,0 +1,382 @@
+/*
+ * bid_entry.c: place_bid and place_bids.
+ *
+ * A bid looks up its route and goes one of two ways: bid_table.c decides it
+ * here and now, bid_slot.c hands it to the router.  Either may find that the
+ * route is another one by now (rules 2 and 14); then the bid starts again from
+ * the row.  It ends, because routes are changed by hand, not by bids.
+ *
+ * Bids of one call keep their order.  Neighbours on route redis whose lanes
+ * are at the same server are handed over together, which is what makes
+ * place_bids fast; a bid on route table ends such a run.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/shmem.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+#include "bid_entry.h"
+#include "bid_route.h"
+#include "bid_slot.h"
+#include "bid_table.h"
+#include "errors.h"
+#include "lock.h"
+
+PG_FUNCTION_INFO_V1(auction_place_bid);
+PG_FUNCTION_INFO_V1(auction_place_bids);
+
+
+/*
+ * One bid.
+ */
+
+static void
+unknown_auction(AucBidResult *result)
+{
+	memset(result, 0, sizeof(*result));
+	result->verdict.reason = AUC_REASON_UNKNOWN_AUCTION;
+}
+
+/*
+ * The router can not load an auction that this transaction has locked, or has
+ * inserted and not committed (rule 3).
+ */
+static void
+check_not_mine(int64 auction_id, const AucRouteHint *hint)
+{
+	if (!hint->own && !auc_lock_held(auction_id))
+		return;
+	ereport(ERROR,
+			(errcode(AUC_ERRCODE_WAITS_FOR_ITSELF),
+			 errmsg("bid on auction %lld would wait for its own transaction",
+					(long long) auction_id),
+			 errdetail("This transaction has inserted or changed the auction, and its route is \"redis\". The bid was not recorded."),
+			 errhint("Commit before you bid.")));
+}
+
+static void
+fill_hand_over(const AucBid *bid, int lane_id, AucHandOver *hand_over)
+{
+	memset(hand_over, 0, sizeof(*hand_over));
+	hand_over->auction_id = bid->auction_id;
+	hand_over->user_id = bid->user_id;
+	hand_over->amount = bid->amount;
+	hand_over->lane_id = lane_id;
+	hand_over->has_request_id = bid->has_request_id;
+	memcpy(hand_over->request_id, bid->request_id,
+		   sizeof(hand_over->request_id));
+	hand_over->attributes = bid->attributes;
+	hand_over->attributes_len = bid->attributes_len;
+}
+
+/* false: moved, the bid starts again. */
+static bool
+take_answer(const AucHandOver *hand_over, AucBidResult *result)
+{
+	if (hand_over->answer == AUC_ANSWER_MOVED)
+	{
+		auc_route_forget(hand_over->auction_id);
+		return false;
+	}
+	result->verdict = hand_over->verdict;
+	result->route = AUC_ROUTE_REDIS;
+	result->level = hand_over->level;
+	if (result->verdict.reason == AUC_REASON_UNKNOWN_AUCTION)
+		auc_route_forget(hand_over->auction_id);
+	return true;
+}
+
+void
+auc_bid_place(const AucBid *bid, AucBidResult *result)
+{
+	for (;;)
+	{
+		AucRouteHint hint;
+		AucHandOver hand_over;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!auc_route_find(bid->auction_id, &hint))
+		{
+			unknown_auction(result);
+			return;
+		}
+		if (hint.route == AUC_ROUTE_TABLE)
+		{
+			if (auc_table_bid(bid, result))
+				return;
+			auc_route_forget(bid->auction_id);
+			continue;
+		}
+		check_not_mine(bid->auction_id, &hint);
+		fill_hand_over(bid, hint.lane_id, &hand_over);
+		auc_bid_hand_over(1, &hand_over);
+		if (take_answer(&hand_over, result))
+			return;
+	}
+}
+
+void
+auc_bid_context(void *arg)
+{
+	int			accepted = *(int *) arg;
+
+	if (accepted > 0)
+		errcontext("bids accepted before on route \"redis\", which stay accepted: %d",
+				   accepted);
+}
+
+
+/*
+ * place_bid
+ */
+
+/* The row type of the result, kept as long as the caller's plan. */
+static TupleDesc
+result_desc(FunctionCallInfo fcinfo)
+{
+	FmgrInfo   *flinfo = fcinfo->flinfo;
+
+	if (flinfo->fn_extra == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(flinfo->fn_mcxt);
+		TupleDesc	desc;
+
+		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE ||
+			desc->natts != AUC_RESULT_COLUMNS)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("function must return type auction.bid_result")));
+		flinfo->fn_extra = BlessTupleDesc(CreateTupleDescCopy(desc));
+		MemoryContextSwitchTo(old);
+	}
+	return (TupleDesc) flinfo->fn_extra;
+}
+
+Datum
+auction_place_bid(PG_FUNCTION_ARGS)
+{
+	Datum		given[AUC_BID_VALUES];
+	bool		given_null[AUC_BID_VALUES];
+	Datum		values[AUC_RESULT_COLUMNS];
+	bool		isnull[AUC_RESULT_COLUMNS];
+	AucBid		bid;
+	AucBidResult result;
+	TupleDesc	desc;
+	int			i;
+
+	auc_bid_prevent("place_bid()");
+	for (i = 0; i < AUC_BID_VALUES; i++)
+	{
+		given_null[i] = PG_ARGISNULL(i);
+		given[i] = PG_GETARG_DATUM(i);
+	}
+	auc_bid_from_values(AUC_SOURCE_ARGUMENT, 0, given, given_null, &bid);
+	desc = result_desc(fcinfo);
+
+	auc_bid_place(&bid, &result);
+	auc_bid_result_values(&result, values, isnull);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, isnull)));
+}
+
+
+/*
+ * place_bids
+ */
+
+typedef struct AucBidList
+{
+	int			n;
+	AucBid	   *bids;
+	AucBidResult *results;
+	AucHandOver *run;			/* neighbours that are handed over together */
+	int			accepted;		/* on route redis, for auc_bid_context */
+} AucBidList;
+
+static void
+read_element(Datum element, int number, TupleDesc desc, AucBid *bid)
+{
+	HeapTupleHeader header = DatumGetHeapTupleHeader(element);
+	HeapTupleData tuple;
+	Datum		values[AUC_BID_VALUES];
+	bool		isnull[AUC_BID_VALUES];
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = header;
+	heap_deform_tuple(&tuple, desc, values, isnull);
+	auc_bid_from_values(AUC_SOURCE_ELEMENT, number, values, isnull, bid);
+}
+
+/* A list of some million bids is more than palloc gives. */
+static void *
+allocate(int n, Size size)
+{
+	return MemoryContextAllocHuge(CurrentMemoryContext,
+								  mul_size((Size) n, size));
+}
+
+/* All elements are checked before the first bid is placed. */
+static void
+read_list(ArrayType *array, AucBidList *list)
+{
+	Oid			type = ARR_ELEMTYPE(array);
+	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+	Datum	   *elements;
+	bool	   *isnull;
+	int			i;
+
+	if (desc->natts != AUC_BID_VALUES)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("argument \"bids\" must be of type auction.bid_request[]")));
+	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+	deconstruct_array(array, type, typlen, typbyval, typalign,
+					  &elements, &isnull, &list->n);
+	list->bids = allocate(list->n, sizeof(AucBid));
+	list->results = allocate(list->n, sizeof(AucBidResult));
+	list->run = allocate(list->n, sizeof(AucHandOver));
+	for (i = 0; i < list->n; i++)
+	{
+		if (isnull[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("element %d of argument \"bids\" must not be null",
+							i + 1)));
+		read_element(elements[i], i + 1, desc, &list->bids[i]);
+	}
+	ReleaseTupleDesc(desc);
+}
+
+/*
+ * Fills list->run with the bids from "first" on that go to the same server;
+ * returns how many, 0 if the first one does not go to any.
+ */
+static int
+collect_run(AucBidList *list, int first)
+{
+	int			server = -1;
+	int			lane_id = 0;
+	int			n = 0;
+
+	while (first + n < list->n)
+	{
+		const AucBid *bid = &list->bids[first + n];
+		AucRouteHint hint;
+
+		if (!auc_route_find(bid->auction_id, &hint) ||
+			hint.route != AUC_ROUTE_REDIS)
+			break;
+		check_not_mine(bid->auction_id, &hint);
+		if (n == 0 || hint.lane_id != lane_id)
+		{
+			int			this_server = auc_bid_server_of(hint.lane_id);
+
+			if (n > 0 && this_server != server)
+				break;
+			server = this_server;
+			lane_id = hint.lane_id;
+		}
+		fill_hand_over(bid, lane_id, &list->run[n]);
+		n++;
+	}
+	return n;
+}
+
+static void
+place_one(AucBidList *list, int i)
+{
+	auc_bid_place(&list->bids[i], &list->results[i]);
+	if (list->results[i].route == AUC_ROUTE_REDIS &&
+		list->results[i].verdict.accepted)
+		list->accepted++;
+}
+
+/*
+ * The answers of a run are counted before a bid that moved starts again, for
+ * that may fail.  Once an auction has moved, all its later bids have, too: so
+ * doing them one by one keeps their order.
+ */
+static void
+place_run(AucBidList *list, int first, int n)
+{
+	bool		moved = false;
+	int			i;
+
+	auc_bid_hand_over(n, list->run);
+	for (i = 0; i < n; i++)
+	{
+		if (!take_answer(&list->run[i], &list->results[first + i]))
+			moved = true;
+		else if (list->results[first + i].verdict.accepted)
+			list->accepted++;
+	}
+	for (i = 0; moved && i < n; i++)
+		if (list->run[i].answer == AUC_ANSWER_MOVED)
+			place_one(list, first + i);
+}
+
+static void
+place_list(AucBidList *list)
+{
+	ErrorContextCallback context;
+	int			i = 0;
+
+	context.callback = auc_bid_context;
+	context.arg = &list->accepted;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+	while (i < list->n)
+	{
+		int			n = collect_run(list, i);
+
+		if (n > 0)
+		{
+			place_run(list, i, n);
+			i += n;
+		}
+		else
+			place_one(list, i++);
+	}
+	error_context_stack = context.previous;
+}
+
+Datum
+auction_place_bids(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	AucBidList	list;
+	int			i;
+
+	auc_bid_prevent("place_bids()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"bids\" must not be null")));
+	InitMaterializedSRF(fcinfo, 0);
+	memset(&list, 0, sizeof(list));
+	read_list(PG_GETARG_ARRAYTYPE_P(0), &list);
+	place_list(&list);
+
+	for (i = 0; i < list.n; i++)
+	{
+		Datum		values[AUC_RESULT_COLUMNS];
+		bool		isnull[AUC_RESULT_COLUMNS];
+
+		auc_bid_result_values(&list.results[i], values, isnull);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 isnull);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,578 @@
+/*
+ * bid_slot.c: the backend's side of the slots.
+ *
+ * A wave is what one backend has handed over and not yet read: some slots,
+ * published together.  It lives in a static variable, because it has to be
+ * given back whatever ends the wait: an answer, a timeout, cancel, terminate,
+ * an error, the end of the process (FATAL passes by PG_CATCH).  Rule 15 says
+ * how: what is still published becomes free and is certainly not recorded;
+ * what the router has taken is abandoned, and its outcome is unknown here.
+ *
+ * The wait follows syncrep.c: reset the latch, look, then sleep; cancel and
+ * terminate are looked at by hand, because only here can be said whether the
+ * bid may have been recorded.
+ */
+#include "postgres.h"
+
+#include "bid_slot.h"
+#include "compat.h"
+#include "errors.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "settings.h"
+#include "shm.h"
+#include "shm_lane.h"
+#include "storage/ipc.h"
+#include "utils/timestamp.h"
+
+typedef enum AucGiveUp
+{
+	GIVE_UP_NOT,
+	GIVE_UP_CANCEL,
+	GIVE_UP_TIMEOUT
+} AucGiveUp;
+
+typedef struct AucWave
+{
+	int			n;
+	int			slot[AUC_WAVE_MAX];
+	AucSlotState state[AUC_WAVE_MAX];	/* PUBLISHED until it is settled */
+	int			settled;
+} AucWave;
+
+static AucWave wave;
+
+/* ---- lanes ---- */
+
+/*
+ * The lane's index in shared memory; -1 while no steward has bound it.  The
+ * cache spares the registry lock; the entry tells whether it still holds.
+ */
+static int
+find_lane(int lane_id)
+{
+	static int	cached_index = -1;
+	static uint32 cached_generation;
+	AucLane    *lane;
+
+	if (cached_index >= 0)
+	{
+		lane = auc_lane(cached_index);
+		if (lane->lane_id == lane_id && lane->dboid == MyDatabaseId &&
+			lane->generation == cached_generation && lane->bound)
+			return cached_index;
+	}
+	cached_index = auc_lane_find(MyDatabaseId, lane_id);
+	if (cached_index >= 0)
+		cached_generation = auc_lane(cached_index)->generation;
+	return cached_index;
+}
+
+/* Sleeps a moment, interruptibly; for what nobody would wake us for. */
+static void
+nap(long ms)
+{
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+					 auc_wait_event_new("AuctionLaneStart"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Waits for the steward to bind it: some moments after a start. */
+static int
+await_lane(int lane_id, TimestampTz until)
+{
+	int			index;
+
+	auc_shm_require("a bid on route \"redis\"");
+	while ((index = find_lane(lane_id)) < 0)
+	{
+		if (GetCurrentTimestamp() >= until)
+			return -1;
+		nap(10);
+	}
+	return index;
+}
+
+static TimestampTz
+after_ms(long ms)
+{
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+}
+
+int
+auc_bid_server_of(int lane_id)
+{
+	int			index = await_lane(lane_id, after_ms(auc_guc_overload_timeout));
+
+	if (index < 0)
+		ereport(ERROR,
+				(errcode(AUC_ERRCODE_NOT_ATTACHED),
+				 errmsg("lane %d is not served", lane_id),
+				 errdetail("The bid was not recorded."),
+				 errhint("See auction.stat_workers and the server log.")));
+	return auc_lane(index)->server;
+}
+
+/* ---- waves ---- */
+
+/* Gives back every slot that is not settled; what became of each is kept. */
+static void
+withdraw_wave(void)
+{
+	for (int i = 0; i < wave.n; i++)
+	{
+		if (wave.state[i] != AUC_SLOT_PUBLISHED)
+			continue;
+		wave.state[i] = auc_slot_withdraw(wave.slot[i]);
+		wave.settled++;
+	}
+}
+
+/* An answer that came while we were giving up still has to be let go of. */
+static void
+drop_wave(void)
+{
+	withdraw_wave();
+	for (int i = 0; i < wave.n; i++)
+		if (wave.state[i] == AUC_SLOT_ANSWERED)
+			auc_slot_free(wave.slot[i]);
+	wave.n = 0;
+}
+
+static void
+drop_wave_at_exit(int code, Datum arg)
+{
+	drop_wave();
+}
+
+/* Claims at least one slot, waiting for it until then; 0: none in time. */
+static void
+claim_wave(int server, int wanted, TimestampTz until)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		before_shmem_exit(drop_wave_at_exit, (Datum) 0);
+		registered = true;
+	}
+	Assert(wave.n == 0);
+	wave.settled = 0;
+	wanted = Min(wanted, AUC_WAVE_MAX);
+	for (;;)
+	{
+		long		left;
+
+		while (wave.n < wanted)
+		{
+			int			index = auc_slot_claim(server);
+
+			if (index < 0)
+				break;
+			wave.slot[wave.n] = index;
+			wave.state[wave.n] = AUC_SLOT_PUBLISHED;
+			wave.n++;
+		}
+		if (wave.n > 0)
+			return;
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		if (left <= 0)
+			return;
+		auc_slot_wait_free(left);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+publish_wave(int server)
+{
+	auc_slot_publish(wave.slot, wave.n);
+	auc_server_wake_router(auc_server(server));
+}
+
+static void
+settle_answered(void)
+{
+	for (int i = 0; i < wave.n; i++)
+		if (wave.state[i] == AUC_SLOT_PUBLISHED &&
+			auc_slot_state(wave.slot[i]) == AUC_SLOT_ANSWERED)
+		{
+			wave.state[i] = AUC_SLOT_ANSWERED;
+			wave.settled++;
+		}
+}
+
+/* true: one of the slots was taken, so the router is at work on the wave. */
+static bool
+wave_taken(void)
+{
+	for (int i = 0; i < wave.n; i++)
+		if (wave.state[i] == AUC_SLOT_PUBLISHED &&
+			auc_slot_state(wave.slot[i]) != AUC_SLOT_PUBLISHED)
+			return true;
+	return false;
+}
+
+/*
+ * Waits until every slot is answered.  After "until" it gives up what the
+ * router has not taken; what it has taken too only if "hard".
+ */
+static AucGiveUp
+await_wave(TimestampTz until, bool hard)
+{
+	bool		patient = false;
+
+	for (;;)
+	{
+		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+		long		left = -1;
+
+		ResetLatch(MyLatch);
+		settle_answered();
+		if (wave.settled == wave.n)
+			return GIVE_UP_NOT;
+		if (ProcDiePending || QueryCancelPending)
+		{
+			withdraw_wave();
+			return GIVE_UP_CANCEL;
+		}
+		CHECK_FOR_INTERRUPTS();
+		if (!patient)
+		{
+			left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+			if (left <= 0)
+			{
+				if (hard || !wave_taken())
+				{
+					withdraw_wave();
+					return GIVE_UP_TIMEOUT;
+				}
+				patient = true;
+			}
+			else
+				events |= WL_TIMEOUT;
+		}
+		(void) WaitLatch(MyLatch, events, left,
+						 auc_wait_event_new("AuctionBidOutcome"));
+	}
+}
+
+/* ---- bids ---- */
+
+static void
+fill_bid(AucSlot *slot, const AucHandOver *bid)
+{
+	slot->kind = AUC_REQUEST_BID;
+	slot->lane = find_lane(bid->lane_id);
+	slot->auction_id = bid->auction_id;
+	slot->user_id = bid->user_id;
+	slot->amount = bid->amount;
+	slot->at = bid->at;
+	slot->has_request_id = bid->has_request_id;
+	if (bid->has_request_id)
+		memcpy(slot->request_id, bid->request_id, sizeof(slot->request_id));
+	slot->attributes_len = bid->attributes_len;
+	if (bid->attributes_len > 0)
+		memcpy(slot->u.attributes, bid->attributes, bid->attributes_len);
+}
+
+static void
+read_bid(const AucSlot *slot, AucHandOver *bid)
+{
+	bid->answer = slot->answer;
+	bid->verdict = slot->verdict;
+	bid->level = slot->level;
+}
+
+static int
+count_accepted(int nbids, const AucHandOver *bids)
+{
+	int			accepted = 0;
+
+	for (int i = 0; i < nbids; i++)
+		if (bids[i].answer == AUC_ANSWER_VERDICT && bids[i].verdict.accepted)
+			accepted++;
+	return accepted;
+}
+
+/* The error for a bid that got something else than a verdict. */
+static void
+report(const AucHandOver *bid, AucAnswerKind answer, bool cancelled,
+	   int accepted, int nbids)
+{
+	int			code = AUC_ERRCODE_NOT_RECORDED;
+	const char *what = "was given up before it was decided";
+	const char *hint = "It is safe to send it again.";
+
+	switch (answer)
+	{
+		case AUC_ANSWER_UNKNOWN:
+			code = AUC_ERRCODE_OUTCOME_UNKNOWN;
+			what = cancelled ? "was given up while it was being recorded" :
+				"has an unknown outcome";
+			hint = "Look for it in auction.bids before you send it again.";
+			break;
+		case AUC_ANSWER_RECOVERING:
+			code = AUC_ERRCODE_RECOVERING;
+			what = "has to wait for the recovery of its lane";
+			hint = "Send it again later; auction.stat_lanes shows the lane.";
+			break;
+		case AUC_ANSWER_FENCED:
+			code = AUC_ERRCODE_FENCED;
+			what = "cannot be decided: its lane is fenced";
+			hint = "auction.stat_lanes and the server log name the reason.";
+			break;
+		case AUC_ANSWER_OVERLOADED:
+			code = AUC_ERRCODE_OVERLOADED;
+			what = "was not taken in time: lane overloaded";
+			hint = "See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.";
+			break;
+		default:
+			break;
+	}
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg("bid on auction %lld %s",
+					(long long) bid->auction_id, what),
+			 nbids == 1 ?
+			 errdetail(answer == AUC_ANSWER_UNKNOWN ?
+					   "The bid may have been recorded." :
+					   "The bid was not recorded.") :
+			 errdetail("%s Of the %d bids of this call %d are known to be accepted and stay so.",
+					   answer == AUC_ANSWER_UNKNOWN ?
+					   "The bid may have been recorded." :
+					   "The bid was not recorded.",
+					   nbids, accepted),
+			 errhint("%s", hint)));
+}
+
+/*
+ * After a wave was given up.  Terminate: says what has to be said, then lets
+ * the process die.
+ */
+static void
+report_given_up(AucHandOver *bids, int first, int n, AucGiveUp why, int nbids)
+{
+	AucAnswerKind answer = why == GIVE_UP_TIMEOUT ? AUC_ANSWER_OVERLOADED :
+		AUC_ANSWER_RESUBMIT;
+	const AucHandOver *culprit = NULL;
+	int			accepted;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (wave.state[i] == AUC_SLOT_ANSWERED)
+			read_bid(auc_slot(wave.slot[i]), &bids[first + i]);
+		else if (wave.state[i] == AUC_SLOT_ABANDONED)
+		{
+			answer = AUC_ANSWER_UNKNOWN;
+			culprit = &bids[first + i];
+		}
+		else if (culprit == NULL)
+			culprit = &bids[first + i];
+	}
+	accepted = count_accepted(first + n, bids);
+	drop_wave();
+	if (culprit == NULL)
+		return;
+	if (ProcDiePending)
+	{
+		ereport(WARNING,
+				(errcode(answer == AUC_ANSWER_UNKNOWN ?
+						 AUC_ERRCODE_OUTCOME_UNKNOWN :
+						 AUC_ERRCODE_NOT_RECORDED),
+				 errmsg("bid on auction %lld is given up because the session ends",
+						(long long) culprit->auction_id),
+				 errdetail(answer == AUC_ANSWER_UNKNOWN ?
+						   "The bid may have been recorded." :
+						   "The bid was not recorded.")));
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (why == GIVE_UP_CANCEL)
+		QueryCancelPending = false;
+	report(culprit, answer, why == GIVE_UP_CANCEL, accepted, nbids);
+}
+
+/*
+ * One wave, beginning at bids[first]; returns how many bids it had.  Bids that
+ * nobody has recorded (a router died) come back as AUC_ANSWER_RESUBMIT.
+ */
+static int
+hand_over_wave(int server, AucHandOver *bids, int first, int n, int nbids,
+			   TimestampTz until)
+{
+	AucGiveUp	why;
+	TimestampTz now;
+
+	claim_wave(server, n, until);
+	if (wave.n == 0)
+		report(&bids[first], AUC_ANSWER_OVERLOADED, false,
+			   count_accepted(first, bids), nbids);
+	n = wave.n;
+	now = GetCurrentTimestamp();
+	for (int i = 0; i < n; i++)
+	{
+		bids[first + i].at = now;
+		bids[first + i].answer = AUC_ANSWER_RESUBMIT;
+		fill_bid(auc_slot(wave.slot[i]), &bids[first + i]);
+	}
+	publish_wave(server);
+	why = await_wave(until, false);
+	if (why != GIVE_UP_NOT)
+		report_given_up(bids, first, n, why, nbids);
+	else
+	{
+		for (int i = 0; i < n; i++)
+		{
+			read_bid(auc_slot(wave.slot[i]), &bids[first + i]);
+			auc_slot_free(wave.slot[i]);
+		}
+		wave.n = 0;
+	}
+	return n;
+}
+
+void
+auc_bid_hand_over(int nbids, AucHandOver *bids)
+{
+	TimestampTz until = after_ms(auc_guc_overload_timeout);
+	int			server = auc_bid_server_of(bids[0].lane_id);
+	int			done = 0;
+
+	PG_TRY();
+	{
+		while (done < nbids)
+		{
+			int			n = hand_over_wave(server, bids, done, nbids - done,
+										   nbids, until);
+
+			for (int i = done; i < done + n; i++)
+			{
+				/* the router that had it is gone; nothing was recorded */
+				while (bids[i].answer == AUC_ANSWER_RESUBMIT)
+					(void) hand_over_wave(server, bids, i, 1, nbids, until);
+				if (bids[i].answer != AUC_ANSWER_VERDICT &&
+					bids[i].answer != AUC_ANSWER_MOVED)
+					report(&bids[i], bids[i].answer, false,
+						   count_accepted(done + n, bids), nbids);
+			}
+			done += n;
+			until = after_ms(auc_guc_overload_timeout);
+		}
+	}
+	PG_CATCH();
+	{
+		drop_wave();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* ---- other requests ---- */
+
+static void
+fill_ask(AucSlot *slot, const AucAsk *ask)
+{
+	slot->kind = ask->kind;
+	slot->lane = find_lane(ask->lane_id);
+	slot->auction_id = ask->auction_id;
+	slot->at = GetCurrentTimestamp();
+	slot->force = ask->force;
+	slot->wanted = ask->wanted;
+	slot->has_request_id = false;
+	slot->attributes_len = 0;
+}
+
+static void
+read_ask(const AucSlot *slot, AucAsk *ask)
+{
+	ask->answer = slot->answer;
+	ask->position = slot->position;
+	ask->state = slot->state;
+	ask->verdict = slot->verdict;
+	ask->nbook = 0;
+	if (slot->kind == AUC_REQUEST_BOOK && slot->answer == AUC_ANSWER_VERDICT)
+	{
+		ask->nbook = slot->nbook;
+		memcpy(ask->book, slot->u.book, slot->nbook * sizeof(AucBookEntry));
+	}
+}
+
+/* Those from "first" on that go to the same server; returns how many. */
+static int
+ask_wave(AucAsk **asks, int first, int n, TimestampTz until)
+{
+	int			lane = await_lane(asks[first]->lane_id, until);
+	int			server;
+	int			same = 1;
+
+	if (lane < 0)
+		return 1;
+	server = auc_lane(lane)->server;
+	while (same < n && same < AUC_WAVE_MAX)
+	{
+		lane = find_lane(asks[first + same]->lane_id);
+		if (lane < 0 || auc_lane(lane)->server != server)
+			break;
+		same++;
+	}
+	claim_wave(server, same, until);
+	if (wave.n == 0)
+		return same;
+	same = wave.n;
+	for (int i = 0; i < same; i++)
+		fill_ask(auc_slot(wave.slot[i]), asks[first + i]);
+	publish_wave(server);
+	(void) await_wave(until, true);
+	for (int i = 0; i < same; i++)
+	{
+		if (wave.state[i] == AUC_SLOT_ANSWERED)
+			read_ask(auc_slot(wave.slot[i]), asks[first + i]);
+		else if (wave.state[i] == AUC_SLOT_ABANDONED)
+			asks[first + i]->answer = AUC_ANSWER_UNKNOWN;
+	}
+	drop_wave();
+	CHECK_FOR_INTERRUPTS();
+	return same;
+}
+
+void
+auc_bid_ask(int n, AucAsk **asks, long timeout_ms)
+{
+	TimestampTz until = after_ms(timeout_ms);
+	int			done = 0;
+
+	for (int i = 0; i < n; i++)
+		asks[i]->answer = AUC_ANSWER_RESUBMIT;
+	PG_TRY();
+	{
+		while (done < n)
+			done += ask_wave(asks, done, n - done, until);
+	}
+	PG_CATCH();
+	{
+		drop_wave();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+void
+auc_bid_release(int64 auction_id, int lane_id)
+{
+	AucAsk		ask = {0};
+	AucAsk	   *asks = &ask;
+
+	ask.kind = AUC_REQUEST_RELEASE;
+	ask.auction_id = auction_id;
+	ask.lane_id = lane_id;
+	auc_bid_ask(1, &asks, auc_guc_overload_timeout);
+	if (ask.answer != AUC_ANSWER_RESTING)
+		ereport(ERROR,
+				(errcode(AUC_ERRCODE_OVERLOADED),
+				 errmsg("the router did not let auction %lld go in time",
+						(long long) auction_id),
+				 errdetail("Nothing was changed."),
+				 errhint("See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.")));
+}

@@ -1,0 +1,75 @@
+/*
+ * bid_slot.h: how a backend hands requests to a router and waits for answers.
+ */
+#ifndef AUC_BID_SLOT_H
+#define AUC_BID_SLOT_H
+
+#include "postgres.h"
+
+#include "shm_slot.h"
+
+/* One bid on route redis. */
+typedef struct AucHandOver
+{
+	int64		auction_id;
+	int64		user_id;
+	int64		amount;
+	int64		at;				/* set here: when it was handed over */
+	int			lane_id;
+	bool		has_request_id;
+	uint8		request_id[16];
+	const char *attributes;		/* JSON text, attributes_len bytes, or NULL */
+	uint32		attributes_len;
+	/* answer */
+	AucAnswerKind answer;		/* AUC_ANSWER_VERDICT or AUC_ANSWER_MOVED */
+	AucVerdict	verdict;
+	AucLevel	level;
+} AucHandOver;
+
+/*
+ * Hands the bids over in order and waits for all answers: in waves of as many
+ * slots as are free, at most AUC_WAVE_MAX, each wave with consecutive tickets.
+ * A wave goes to one server; all bids must be on lanes of the same server.
+ *
+ * Errors: AUC_ERRCODE_NOT_RECORDED, _OUTCOME_UNKNOWN, _OVERLOADED,
+ * _RECOVERING, _FENCED, _NOT_ATTACHED, _NOT_PRELOADED.  Bids of the call that
+ * were accepted before stay accepted; the detail says how many.
+ */
+#define AUC_WAVE_MAX	64
+extern void auc_bid_hand_over(int nbids, AucHandOver *bids);
+/* Index of the server that has the lane; ERROR if none has. */
+extern int	auc_bid_server_of(int lane_id);
+
+/* Any other request to a router. */
+typedef struct AucAsk
+{
+	AucRequestKind kind;
+	int64		auction_id;
+	int			lane_id;
+	bool		force;			/* CLOSE: also before ends_at */
+	int			wanted;			/* BOOK */
+	/* answer */
+	AucAnswerKind answer;
+	uint64		position;
+	AucState	state;
+	AucVerdict	verdict;
+	int			nbook;
+	AucBookEntry book[AUC_BOOK_MAX];
+} AucAsk;
+
+/*
+ * Hands the requests over and waits until each is answered, or the timeout:
+ * then answer is AUC_ANSWER_RESUBMIT (not done) or AUC_ANSWER_UNKNOWN (may yet
+ * be done).  A lane without a running router: AUC_ANSWER_RESUBMIT at the
+ * timeout.  Throws only for cancel and terminate.
+ */
+extern void auc_bid_ask(int n, AucAsk **asks, long timeout_ms);
+
+/*
+ * Asks the router to let an auction go and waits until it rests; the caller
+ * holds the auction's lock, so that nobody loads it again before the caller's
+ * transaction ends.  ERROR after auction.overload_timeout.
+ */
+extern void auc_bid_release(int64 auction_id, int lane_id);
+
+#endif							/* AUC_BID_SLOT_H */

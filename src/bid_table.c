@@ -1,0 +1,136 @@
+/*
+ * bid_table.c: route table, a bid in the transaction of its caller.
+ *
+ * The auction's lock (lock.h) comes first; all bids on the auction queue
+ * there, and whoever has it reads the row with a fresh snapshot, so that it
+ * sees what the one before committed, asks the rules, and writes row and
+ * journal.  An accepted bid keeps the lock until its transaction ends, for its
+ * row is not committed before; a refused one changed nothing and gives it back.
+ *
+ * The row's own lock is never waited for: who else could hold it, the drain,
+ * writes the row only while the route is redis, and then nothing is done here.
+ *
+ * Subtransactions: lock, row and journal row are given back together by
+ * ROLLBACK TO.  The lock is counted, so that giving it back here (route
+ * changed) leaves what an earlier bid of the transaction holds.
+ *
+ * REPEATABLE READ and SERIALIZABLE: a bid that depends on a row its
+ * transaction can not see would be a lost update; it is a serialization
+ * failure, as an UPDATE of the row would be.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "bid_table.h"
+#include "lock.h"
+#include "record.h"
+#include "store.h"
+
+static void
+check_snapshot(AucStore *store, AucRow *row)
+{
+	AucRow		seen;
+
+	if (!IsolationUsesXactSnapshot())
+		return;
+	if (auc_store_find(store, row->auction.id, GetTransactionSnapshot(),
+					   &seen) &&
+		ItemPointerEquals(&seen.tid, &row->tid))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent bids on auction %lld",
+					(long long) row->auction.id),
+			 errhint("Start the transaction again.")));
+}
+
+/* The accepted bid becomes part of row and journal. */
+static void
+write_bid(AucStore *store, AucRow *row, const AucBid *bid,
+		  const AucVerdict *verdict)
+{
+	AucRecord	record;
+	const AucRecord *records = &record;
+
+	memset(&record, 0, sizeof(record));
+	record.kind = AUC_RECORD_BID;
+	record.auction_id = bid->auction_id;
+	record.bid_no = verdict->bid_no;
+	record.user_id = bid->user_id;
+	record.amount = bid->amount;
+	record.at = verdict->at;
+	record.has_request_id = bid->has_request_id;
+	memcpy(record.request_id, bid->request_id, sizeof(record.request_id));
+	record.attributes_len = bid->attributes_len;
+
+	row->state.checksum ^= auc_bid_checksum(bid->auction_id, verdict->bid_no,
+											bid->user_id, bid->amount,
+											verdict->at,
+											bid->has_request_id ?
+											bid->request_id : NULL,
+											bid->attributes,
+											bid->attributes_len);
+	record.state = row->state;
+	auc_store_write(store, row, false);
+	auc_store_insert_bids(store, 1, &records, &bid->attributes, 0);
+
+	/* Later bids of this transaction, and its queries, see this one. */
+	CommandCounterIncrement();
+}
+
+bool
+auc_table_bid(const AucBid *bid, AucBidResult *result)
+{
+	AucStore   *store;
+	AucRow		row;
+
+	auc_lock_acquire(bid->auction_id);
+	store = auc_store_open(true, RowExclusiveLock);
+
+	if (!auc_store_find(store, bid->auction_id, NULL, &row))
+	{
+		auc_store_close(store);
+		auc_lock_release(bid->auction_id);
+		memset(result, 0, sizeof(*result));
+		result->verdict.reason = AUC_REASON_UNKNOWN_AUCTION;
+		return true;
+	}
+	if (row.route != AUC_ROUTE_TABLE)
+	{
+		auc_store_close(store);
+		auc_lock_release(bid->auction_id);
+		return false;
+	}
+
+	check_snapshot(store, &row);
+	auc_rules_bid(&row.auction, bid->user_id, bid->amount,
+				  GetCurrentTimestamp(), &row.state, &result->verdict);
+	result->route = AUC_ROUTE_TABLE;
+	result->level = AUC_LEVEL_JOURNAL;
+	if (result->verdict.accepted)
+		write_bid(store, &row, bid, &result->verdict);
+	auc_store_close(store);
+	if (!result->verdict.accepted)
+		auc_lock_release(bid->auction_id);
+	return true;
+}
+
+/* For a message about a refused bid, so the price is the verdict's. */
+bool
+auc_table_least(int64 auction_id, const AucVerdict *verdict, int64 *least)
+{
+	AucStore   *store = auc_store_open(false, AccessShareLock);
+	AucRow		row;
+	bool		found = auc_store_find(store, auction_id, NULL, &row);
+
+	auc_store_close(store);
+	if (!found)
+		return false;
+	row.state.price = verdict->price;
+	row.state.bid_count = verdict->has_leader ? 1 : 0;
+	*least = auc_rules_least(&row.auction, &row.state);
+	return true;
+}

@@ -1,0 +1,59 @@
+/*
+ * lock.c: see lock.h.
+ */
+#include "postgres.h"
+
+#include "lock.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+
+/*
+ * Fourth field of an advisory lock tag.  SQL's pg_advisory_lock() uses 1 and
+ * 2 (lockfuncs.c); other extensions use small numbers of their own.
+ */
+#define AUC_LOCK_CLASS	0xA0C7
+
+static void
+set_tag(LOCKTAG *tag, int64 auction_id)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId,
+						 (uint32) ((uint64) auction_id >> 32),
+						 (uint32) auction_id, AUC_LOCK_CLASS);
+}
+
+void
+auc_lock_acquire(int64 auction_id)
+{
+	LOCKTAG		tag;
+
+	set_tag(&tag, auction_id);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+bool
+auc_lock_try(int64 auction_id)
+{
+	LOCKTAG		tag;
+
+	set_tag(&tag, auction_id);
+	return LockAcquire(&tag, ExclusiveLock, false, true) !=
+		LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+auc_lock_release(int64 auction_id)
+{
+	LOCKTAG		tag;
+
+	set_tag(&tag, auction_id);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
+bool
+auc_lock_held(int64 auction_id)
+{
+	LOCKTAG		tag;
+
+	set_tag(&tag, auction_id);
+	return LockHeldByMe(&tag, ExclusiveLock);
+}

@@ -1,0 +1,25 @@
+/*
+ * lock.h: the lock of one auction (rules 2 and 3).
+ *
+ * A heavyweight lock in a class of its own beside the advisory locks, so that
+ * no SQL can take it by accident.  Exclusive; held to the end of the
+ * transaction, or given back at once.
+ *   held by   bids on route table, INSERT/DELETE of the auction and UPDATE of a
+ *             deciding column, the steward's closes on route table, verify and
+ *             consolidate
+ *   tested by the router while it loads the auction, without waiting
+ * The drain does not take it: while the committed route is redis it alone
+ * writes the state row.  Nobody waits for a router while holding it, but for
+ * AUC_REQUEST_RELEASE, whose answer needs no lock.
+ */
+#ifndef AUC_LOCK_H
+#define AUC_LOCK_H
+
+#include "postgres.h"
+
+extern void auc_lock_acquire(int64 auction_id);
+extern bool auc_lock_try(int64 auction_id);
+extern void auc_lock_release(int64 auction_id); /* what acquire/try took once */
+extern bool auc_lock_held(int64 auction_id);	/* by this transaction */
+
+#endif							/* AUC_LOCK_H */

@@ -1,0 +1,386 @@
+/*
+ * read.c: SQL functions that look at auctions, or close and finish them.
+ *
+ * A live auction's state is its router's (rule 1), so standing() and
+ * top_bids() ask it.  Whenever it does not answer, or need not be asked, the
+ * tables do: they are behind by what the drain has not applied.  The row is
+ * read after the router was asked, never before; so an answer is never older
+ * than what was true when the question was put.
+ *
+ * Nothing here waits for a router while it holds an auction's lock, but to
+ * have the auction let go.  A transaction that holds the lock already (it has
+ * inserted the auction, say) would wait for itself (rule 3): reads answer from
+ * the tables then, a close is refused.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "bid_args.h"
+#include "bid_slot.h"
+#include "catalog/pg_type.h"
+#include "errors.h"
+#include "finish.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lock.h"
+#include "miscadmin.h"
+#include "settings.h"
+#include "shm.h"
+#include "shm_lane.h"
+#include "statement.h"
+#include "store.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* How long a read waits for a router before it takes the tables. */
+#define ASK_MS	1000
+
+PG_FUNCTION_INFO_V1(auction__live);
+PG_FUNCTION_INFO_V1(auction_top_bids);
+PG_FUNCTION_INFO_V1(auction_close_auction);
+PG_FUNCTION_INFO_V1(auction_consolidate);
+
+static AucStatement best_bids = {
+	.text = "SELECT user_id, amount FROM ("
+	" SELECT DISTINCT ON (user_id) user_id, amount, bid_no FROM ("
+	"  SELECT user_id, amount, bid_no FROM auction.journal "
+	"  WHERE auction_id = $1 AND (SELECT status <> 'h' FROM auction._state "
+	"   WHERE auction_id = $1) "
+	"  UNION ALL "
+	"  SELECT user_id, amount, bid_no FROM auction.history "
+	"  WHERE auction_id = $1 AND (SELECT status = 'h' FROM auction._state "
+	"   WHERE auction_id = $1)) b "
+	" ORDER BY user_id, amount DESC, bid_no) best "
+	"ORDER BY amount DESC, bid_no LIMIT $2",
+	.nargs = 2,.argtypes = {INT8OID, INT8OID}
+};
+
+static bool
+find_row(int64 auction_id, AucRow *row)
+{
+	AucStore   *store = auc_store_open(false, AccessShareLock);
+	bool		found = auc_store_find(store, auction_id, NULL, row);
+
+	auc_store_close(store);
+	return found;
+}
+
+/* Asks the auction's router, if it may be live. false: take the tables. */
+static bool
+ask_live(int64 auction_id, AucAsk *ask)
+{
+	AucRow		row;
+
+	if (RecoveryInProgress() || !auc_shm_available() ||
+		!find_row(auction_id, &row) ||
+		row.route != AUC_ROUTE_REDIS ||
+		row.state.status != AUC_STATUS_OPEN ||
+		auc_lock_held(auction_id))
+		return false;
+	ask->auction_id = auction_id;
+	ask->lane_id = row.lane_id;
+	auc_bid_ask(1, &ask, ASK_MS);
+	return ask->answer == AUC_ANSWER_VERDICT;
+}
+
+/* ---- standing ---- */
+
+/* The state in the router; NULL if there is none that is newer than the row. */
+Datum
+auction__live(PG_FUNCTION_ARGS)
+{
+	AucAsk		ask = {.kind = AUC_REQUEST_STANDING};
+	TupleDesc	tupdesc;
+	HeapTuple	tuple;
+	Datum		values[6];
+	bool		isnull[6] = {false};
+
+	if (!ask_live(PG_GETARG_INT64(0), &ask))
+		PG_RETURN_NULL();
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("return type must be a row type")));
+	values[0] = CStringGetTextDatum(auc_status_name(ask.state.status));
+	values[1] = TimestampTzGetDatum(ask.state.ends_at);
+	values[2] = Int64GetDatum(ask.state.price);
+	values[3] = Int64GetDatum(ask.state.leader_id);
+	isnull[3] = ask.state.bid_count == 0;
+	values[4] = Int64GetDatum(ask.state.bid_count);
+	values[5] = TimestampTzGetDatum(ask.state.last_at);
+	isnull[5] = ask.state.last_at == 0;
+	tuple = heap_form_tuple(BlessTupleDesc(tupdesc), values, isnull);
+	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
+}
+
+/* ---- top_bids ---- */
+
+static void
+put_bid(ReturnSetInfo *rsinfo, int rank, int64 user_id, int64 amount)
+{
+	Datum		values[3];
+	bool		isnull[3] = {false};
+
+	values[0] = Int32GetDatum(rank);
+	values[1] = Int64GetDatum(user_id);
+	values[2] = Int64GetDatum(amount);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}
+
+Datum
+auction_top_bids(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int64		auction_id = PG_GETARG_INT64(0);
+	int32		n = PG_GETARG_INT32(1);
+	AucAsk		ask = {.kind = AUC_REQUEST_BOOK,.wanted = n};
+	Datum		values[2];
+	uint64		rows;
+
+	if (n < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("number of top bids must be at least 1")));
+	InitMaterializedSRF(fcinfo, 0);
+	if (n <= AUC_BOOK_MAX && ask_live(auction_id, &ask))
+	{
+		for (int i = 0; i < ask.nbook; i++)
+			put_bid(rsinfo, i + 1, ask.book[i].user_id, ask.book[i].amount);
+		return (Datum) 0;
+	}
+
+	SPI_connect();
+	values[0] = Int64GetDatum(auction_id);
+	values[1] = Int64GetDatum(n);
+	rows = auc_statement_run(&best_bids, values, SPI_OK_SELECT);
+	for (uint64 row = 0; row < rows; row++)
+		put_bid(rsinfo, (int) row + 1, auc_statement_int64(row, 1),
+				auc_statement_int64(row, 2));
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/* ---- close_auction ---- */
+
+static void
+raise_unknown(int64 auction_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("auction %lld does not exist", (long long) auction_id)));
+}
+
+/*
+ * Like a bid on route table.  *moved: under the lock the route proved to be
+ * redis, and the lock was given back.
+ */
+static bool
+close_on_table(int64 auction_id, bool *moved)
+{
+	AucStore   *store = auc_store_open(false, RowExclusiveLock);
+	bool		closed = false;
+	AucRow		row;
+
+	auc_lock_acquire(auction_id);
+	if (!auc_store_find(store, auction_id, NULL, &row))
+		raise_unknown(auction_id);
+	*moved = row.route != AUC_ROUTE_TABLE;
+	if (!*moved && auc_rules_close(GetCurrentTimestamp(), &row.state))
+	{
+		auc_store_write(store, &row, false);
+		CommandCounterIncrement();
+		closed = true;
+	}
+	else
+		auc_lock_release(auction_id);
+	auc_store_close(store);
+	return closed;
+}
+
+static void
+raise_answer(int64 auction_id, AucAnswerKind answer)
+{
+	switch (answer)
+	{
+		case AUC_ANSWER_UNKNOWN:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_OUTCOME_UNKNOWN),
+					 errmsg("the router did not say in time whether auction %lld was closed",
+							(long long) auction_id),
+					 errhint("Look at auction.standings before you try again.")));
+			break;
+		case AUC_ANSWER_RECOVERING:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_RECOVERING),
+					 errmsg("auction %lld cannot be closed while its lane recovers",
+							(long long) auction_id),
+					 errhint("Try again later; auction.stat_lanes shows the lane.")));
+			break;
+		case AUC_ANSWER_FENCED:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_FENCED),
+					 errmsg("auction %lld cannot be closed: its lane is fenced",
+							(long long) auction_id),
+					 errhint("auction.stat_lanes and the server log name the reason.")));
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_OVERLOADED),
+					 errmsg("auction %lld was not closed in time",
+							(long long) auction_id),
+					 errdetail("Nothing was changed."),
+					 errhint("See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.")));
+	}
+}
+
+/* Until the close record is applied; for that there is no time limit. */
+static void
+await_close(int64 auction_id, int lane_id, uint64 position)
+{
+	int			index;
+
+	while ((index = auc_lane_find(MyDatabaseId, lane_id)) >= 0)
+	{
+		if (auc_lane_wait_applied(auc_lane(index), position, 1000))
+			return;
+		CHECK_FOR_INTERRUPTS();
+	}
+	ereport(ERROR,
+			(errcode(AUC_ERRCODE_NOT_ATTACHED),
+			 errmsg("lane %d of auction %lld is no longer served",
+					lane_id, (long long) auction_id),
+			 errdetail("The close is recorded at position %llu, but not applied yet.",
+					   (unsigned long long) position)));
+}
+
+/*
+ * The router answers alike whether it closes the auction or finds it closed;
+ * but a close that was recorded before the call began has an earlier time.
+ */
+static bool
+close_on_redis(int64 auction_id, int lane_id, bool *moved)
+{
+	AucAsk		ask = {.kind = AUC_REQUEST_CLOSE,.force = true};
+	AucAsk	   *asks = &ask;
+	TimestampTz began = GetCurrentTimestamp();
+
+	auc_shm_require("closing an auction on route \"redis\"");
+	if (auc_lock_held(auction_id))
+		ereport(ERROR,
+				(errcode(AUC_ERRCODE_WAITS_FOR_ITSELF),
+				 errmsg("auction %lld was created or changed in this transaction",
+						(long long) auction_id),
+				 errdetail("Its router can close it only after this transaction has ended."),
+				 errhint("Commit first.")));
+	ask.auction_id = auction_id;
+	ask.lane_id = lane_id;
+	auc_bid_ask(1, &asks, auc_guc_overload_timeout);
+	*moved = ask.answer == AUC_ANSWER_MOVED;
+	if (*moved)
+		return false;
+	if (ask.answer != AUC_ANSWER_VERDICT)
+		raise_answer(auction_id, ask.answer);
+	if (ask.position == 0 || ask.state.status != AUC_STATUS_CLOSED)
+		return false;
+	await_close(auction_id, lane_id, ask.position);
+	return ask.state.last_at >= began;
+}
+
+Datum
+auction_close_auction(PG_FUNCTION_ARGS)
+{
+	int64		auction_id = PG_GETARG_INT64(0);
+	bool		moved;
+	bool		closed;
+
+	auc_bid_prevent("auction.close_auction()");
+	do
+	{
+		AucRow		row;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!find_row(auction_id, &row))
+			raise_unknown(auction_id);
+		if (row.state.status != AUC_STATUS_OPEN)
+			PG_RETURN_BOOL(false);
+		if (row.route == AUC_ROUTE_TABLE)
+			closed = close_on_table(auction_id, &moved);
+		else
+			closed = close_on_redis(auction_id, row.lane_id, &moved);
+	} while (moved);
+	PG_RETURN_BOOL(closed);
+}
+
+/* ---- consolidate ---- */
+
+static int
+finish(int n, AucClosed *auctions)
+{
+	n = auc_finish_verify(n, auctions);
+	return auc_finish_consolidate(n, auctions);
+}
+
+static int64
+consolidate_one(int64 auction_id)
+{
+	AucClosed	auction;
+	char		status;
+
+	auc_lock_acquire(auction_id);
+	status = auc_finish_find(auction_id, &auction);
+	if (status == '\0')
+		raise_unknown(auction_id);
+	if (status == AUC_STATUS_CONSOLIDATED)
+	{
+		auc_lock_release(auction_id);
+		return 0;
+	}
+	if (status != AUC_STATUS_CLOSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("auction %lld is %s", (long long) auction_id,
+						auc_status_name((AucStatus) status)),
+				 errdetail("Only a closed auction can be consolidated.")));
+	if (auction.on_redis)
+		auc_bid_release(auction_id, auction.lane_id);
+	if (auc_finish_rest(1, &auction) == 0)
+		ereport(ERROR,
+				(errcode(AUC_ERRCODE_OVERLOADED),
+				 errmsg("auction %lld could not be brought to rest",
+						(long long) auction_id),
+				 errdetail("Nothing was changed."),
+				 errhint("Try again.")));
+	return finish(1, &auction);
+}
+
+static int64
+consolidate_all(void)
+{
+	int			room = auc_finish_max_locks();
+	int64		done = 0;
+	bool		last = false;
+	AucFinishCursor cursor;
+
+	auc_finish_start(&cursor);
+	while (!last && room > 0)
+	{
+		AucClosed  *auctions;
+		int			n = auc_finish_page(&cursor, &auctions, &last);
+
+		CHECK_FOR_INTERRUPTS();
+		n = auc_finish_rest(Min(n, room), auctions);
+		room -= n;
+		done += finish(n, auctions);
+		pfree(auctions);
+	}
+	return done;
+}
+
+Datum
+auction_consolidate(PG_FUNCTION_ARGS)
+{
+	auc_bid_prevent("auction.consolidate()");
+	if (PG_ARGISNULL(0))
+		PG_RETURN_INT64(consolidate_all());
+	PG_RETURN_INT64(consolidate_one(PG_GETARG_INT64(0)));
+}

@@ -1,0 +1,93 @@
+/*
+ * redis_script.h: the Lua scripts, and the keys of a lane.
+ *
+ * Sources: src/lua/NAME.lua, turned into lua_scripts.h by the Makefile.
+ * All keys of a lane carry one hash tag, so that a lane always lives in one
+ * Redis Cluster slot: {PREFIX:LANE}:log, {PREFIX:LANE}:term,
+ * {PREFIX:LANE}:auction:ID (what other readers may see) and
+ * {PREFIX:LANE}:book:ID.
+ * Prices are published on channel PREFIX:auction:ID.
+ *
+ *   :log    stream; entry ID <position of its last record>-0; one field
+ *           (position) and one text (record.h) a record
+ *   :term   hash: uuid (the lane's identity), term, instance, last (the log's
+ *           last position, changed only together with the log)
+ *   :auction:ID  hash: price, leader, bid_count, ends_at (microseconds since
+ *           1970-01-01 UTC), status (one letter)
+ *   :book:ID     sorted set: member user id, score that user's best amount
+ *   :book:ID is complete if and only if field "book" of :auction:ID equals
+ *   bid_count: the append script moves "book" on only while the bids it adds
+ *   join on without a gap.
+ *
+ * take.lua    KEYS log term                                        (rule 10)
+ *   ARGV uuid instance least_term
+ *   If :term names another uuid: returns {"OTHER", uuid}.  Else raises the
+ *   term above the stored one and above least_term, notes uuid and instance,
+ *   makes the log exist (an empty stream whose last ID is 0-1 stands for
+ *   position 0), and returns {"TAKEN", term, last, previous_instance|"",
+ *   log_length}, numbers as strings; last is read from the stream itself
+ *   (XINFO STREAM last-generated-id), and :term's field last is set to it.
+ *
+ * append.lua  KEYS log term [auction:ID book:ID]...                (rule 9)
+ *   ARGV term previous last nrecords (position text)*nrecords nauctions
+ *        auction*nauctions, each: channel price leader bid_count ends_at
+ *        status first_bid_no npairs (amount user)*npairs
+ *   Checks first: the stored term equals ARGV term, the stored last equals
+ *   previous; else returns {"TERM", stored} or {"LAST", stored} and has done
+ *   nothing.  Then XADD NOMKSTREAM log last-0 ...; nil (log vanished) returns
+ *   {"GONE"}.  Then sets last.  Then, under pcall, per auction: HSET, ZADD GT,
+ *   the "book" mark, PUBLISH channel "price leader bid_count ends_at status"
+ *   (leader "-" if none).
+ *   Returns {"OK"}; {"OK", message} if what comes after the append failed.
+ *   first_bid_no is the bid_no of the auction's first bid in this batch (0 if
+ *   it has none: a close), leader "" if none.
+ *
+ * book.lua    KEYS auction:ID book:ID                        readers: top_bids
+ *   ARGV n.  Returns {complete ("1"/"0"), bid_count, user, amount, ...}.
+ *
+ * rebuild.lua KEYS term auction:ID book:ID
+ *   ARGV term price leader bid_count ends_at status replace(0/1) npairs
+ *        (amount user)*npairs last_chunk(0/1)
+ *   Writes hash and book of an auction anew, in chunks; replace = 1 on the
+ *   first chunk deletes the old book; "book" is set to bid_count with the last
+ *   chunk.  Refused with {"TERM", stored} if the term is another.
+ *
+ * remove.lua  KEYS term auction:ID book:ID
+ *   ARGV term.  Unlinks both keys; {"TERM", stored} if the term is another.
+ *
+ * All scripts start with "#!lua" so that Redis refuses them whole when it is
+ * out of memory (remove.lua with flags=allow-oom), and never format a number
+ * with tostring or ".." (1e+14!): numbers are compared and stored as strings
+ * as they came, or by tonumber where only the size counts (below 2^53).
+ */
+#ifndef AUC_REDIS_SCRIPT_H
+#define AUC_REDIS_SCRIPT_H
+
+typedef enum AucScript
+{
+	AUC_SCRIPT_TAKE,
+	AUC_SCRIPT_APPEND,
+	AUC_SCRIPT_BOOK,
+	AUC_SCRIPT_REBUILD,
+	AUC_SCRIPT_REMOVE,
+	AUC_SCRIPT_COUNT
+} AucScript;
+
+/* An append holds at most so many records: Lua unpacks its arguments. */
+#define AUC_APPEND_MAX_RECORDS	1000
+
+extern const char *auc_script_source(AucScript script, size_t *len);
+extern const char *auc_script_name(AucScript script);
+
+/* Key names into "key" (AUC_KEY_MAX bytes); return the length. */
+#define AUC_PREFIX_MAX	64
+#define AUC_KEY_MAX		128
+extern int	auc_key_log(char *key, const char *prefix, int lane);
+extern int	auc_key_term(char *key, const char *prefix, int lane);
+extern int	auc_key_auction(char *key, const char *prefix, int lane,
+							int64 auction_id);
+extern int	auc_key_book(char *key, const char *prefix, int lane,
+						 int64 auction_id);
+extern int	auc_channel(char *channel, const char *prefix, int64 auction_id);
+
+#endif							/* AUC_REDIS_SCRIPT_H */

@@ -1,0 +1,339 @@
+/*
+ * router.c: the process that decides bids on route redis.
+ *
+ * One per attached server and database.  It is the only writer of the lanes'
+ * tails and the only process that talks to Redis.  A turn:
+ *
+ *   1. Redis: what arrived is read, answers move the lanes on
+ *   2. the drain's progress: notices, room in the tail, who waits for it
+ *   3. requests, in ticket order: the rules decide, records go into the tails
+ *   4. the tails' new records become visible, one store a lane (rule 6)
+ *   5. one append a lane goes to Redis, if none is on its way; what comes
+ *      while it is forms the next one
+ *   6. who has what he waits for is answered
+ *
+ * It never waits for Redis, nor, but for its own rows in _lane_terms, for a
+ * lock.  An ERROR ends the process; the next one finds everything in shared
+ * memory (rule 13).
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "router.h"
+#include "settings.h"
+#include "shm.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+#define FIRST_BACKOFF_MS	50
+#define LAST_BACKOFF_MS		1000
+#define UPKEEP_MS			1000
+
+/* ---- connection ---- */
+
+static void
+note_connection(AucRouter *router, bool ready, const char *error)
+{
+	AucServer  *server = router->server;
+
+	pg_atomic_write_u32(&server->redis_ready, ready ? 1 : 0);
+	SpinLockAcquire(&server->lock);
+	strlcpy(server->error, error, sizeof(server->error));
+	server->error_at = ready ? 0 : GetCurrentTimestamp();
+	SpinLockRelease(&server->lock);
+}
+
+/* Options as they are now; a connection under other ones is given up. */
+static void
+read_options(AucRouter *router)
+{
+	AucServerOptions before = router->options;
+	bool		exists;
+
+	router->options_seen = auc_server_options_generation();
+	auc_worker_xact_begin("reading server options");
+	/* padding too, for the comparison */
+	memset(&router->options, 0, sizeof(router->options));
+	exists = auc_server_options(router->server->serverid, &router->options);
+	auc_worker_xact_commit();
+	if (!exists)
+		proc_exit(0);
+	if (memcmp(&before, &router->options, sizeof(before)) == 0)
+		return;
+	router->connect_at = 0;
+	router->backoff = FIRST_BACKOFF_MS;
+	if (auc_redis_status(router->redis) != AUC_REDIS_CLOSED)
+		auc_redis_close(router->redis, "the server's options have changed");
+}
+
+/*
+ * The numeric address to connect to.  A name is resolved by the steward
+ * (getaddrinfo blocks); false: it has not done so yet, or could not.
+ */
+static bool
+find_address(AucRouter *router, AucRedisTarget *target)
+{
+	AucServer  *server = router->server;
+	bool		found;
+
+	*target = router->options.target;
+	if (target->address[0] != '\0')
+		return true;
+	SpinLockAcquire(&server->lock);
+	found = server->address[0] != '\0' &&
+		strcmp(server->host, router->options.host) == 0;
+	if (found)
+		strlcpy(target->address, server->address, sizeof(target->address));
+	else
+		server->resolve_request++;
+	SpinLockRelease(&server->lock);
+	return found;
+}
+
+static void
+connection_lost(AucRouter *router, TimestampTz now)
+{
+	note_connection(router, false, auc_redis_error(router->redis));
+	for (int i = 0; i < router->nlanes; i++)
+		auc_router_lane_disconnected(&router->lanes[i]);
+	router->refused_before = true;
+	router->connect_at = TimestampTzPlusMilliseconds(now, router->backoff);
+	router->backoff = Min(router->backoff * 2, LAST_BACKOFF_MS);
+
+	/* a name may have moved to another address */
+	SpinLockAcquire(&router->server->lock);
+	router->server->resolve_request++;
+	SpinLockRelease(&router->server->lock);
+}
+
+static void
+tend_connection(AucRouter *router, TimestampTz now)
+{
+	AucRedisStatus status = auc_redis_status(router->redis);
+
+	if (status == AUC_REDIS_CLOSED && router->redis_seen != AUC_REDIS_CLOSED)
+		connection_lost(router, now);
+	else if (status == AUC_REDIS_READY && router->redis_seen != status)
+	{
+		note_connection(router, true, "");
+		router->refused_before = false;
+		router->backoff = FIRST_BACKOFF_MS;
+	}
+	else if (status == AUC_REDIS_CLOSED && now >= router->connect_at)
+	{
+		AucRedisTarget target;
+
+		if (find_address(router, &target))
+		{
+			auc_redis_connect(router->redis, &target);
+			status = auc_redis_status(router->redis);
+			if (status == AUC_REDIS_CLOSED)
+				connection_lost(router, now);
+		}
+		else
+		{
+			note_connection(router, false, "the host name is not resolved");
+			for (int i = 0; i < router->nlanes; i++)
+				auc_router_lane_disconnected(&router->lanes[i]);
+			router->refused_before = true;
+			router->connect_at = TimestampTzPlusMilliseconds(now, 200);
+		}
+	}
+	router->redis_seen = status;
+}
+
+/* ---- a turn ---- */
+
+static void
+upkeep(AucRouter *router, TimestampTz now)
+{
+	if (now < router->upkeep_at)
+		return;
+	router->upkeep_at = TimestampTzPlusMilliseconds(now, UPKEEP_MS);
+	for (int i = 0; i < router->nlanes; i++)
+		auc_router_lane_upkeep(&router->lanes[i], now);
+	auc_router_unload_idle(router, now);
+}
+
+/* Well before the last reserved position is given. */
+static void
+reserve_positions(AucRouter *router)
+{
+	for (int i = 0; i < router->nlanes; i++)
+	{
+		AucRouterLane *rl = &router->lanes[i];
+
+		if (rl->ready &&
+			rl->reserved < rl->writer.last + AUC_POSITION_BLOCK / 2)
+			auc_router_reserve(rl);
+	}
+}
+
+void
+auc_router_step(AucRouter *router, TimestampTz now)
+{
+	if (router->options_seen != auc_server_options_generation())
+		read_options(router);
+	tend_connection(router, now);
+	for (int i = 0; i < router->nlanes; i++)
+	{
+		auc_router_lane_turn(&router->lanes[i]);
+		auc_router_answer(&router->lanes[i]);
+	}
+	auc_router_releases(router);
+	reserve_positions(router);
+	auc_router_decide(router, now);
+	for (int i = 0; i < router->nlanes; i++)
+	{
+		auc_router_lane_publish(&router->lanes[i]);
+		auc_router_lane_send(&router->lanes[i]);
+	}
+	auc_router_books_turn(router);
+	upkeep(router, now);
+	if (auc_redis_status(router->redis) == AUC_REDIS_READY)
+		auc_redis_flush(router->redis, now);
+	/* what was just decided may wait for the drain, and has to tell it so */
+	for (int i = 0; i < router->nlanes; i++)
+		auc_router_answer(&router->lanes[i]);
+	auc_router_releases(router);
+}
+
+/* ---- the process ---- */
+
+/* When to turn at the latest, if nothing happens. */
+static long
+sleep_ms(AucRouter *router, TimestampTz now)
+{
+	TimestampTz until = router->upkeep_at;
+	TimestampTz deadline = auc_redis_deadline(router->redis);
+
+	if (deadline < until)
+		until = deadline;
+	if (auc_redis_status(router->redis) == AUC_REDIS_CLOSED &&
+		router->connect_at < until)
+		until = router->connect_at;
+	if (router->load_at != 0 && router->load_at < until)
+		until = router->load_at;
+	if (until <= now)
+		return 0;
+	return TimestampDifferenceMilliseconds(now, until);
+}
+
+/*
+ * One wait set: latch, postmaster, and Redis' socket as long as it is the same
+ * one.  Made anew when the connection is.
+ */
+typedef struct RouterWait
+{
+	WaitEventSet *set;
+	uint32		generation;
+	int			socket_pos;		/* -1: none */
+	uint32		socket_events;
+} RouterWait;
+
+static void
+prepare_wait(AucRouter *router, RouterWait *wait)
+{
+	pgsocket	sock = auc_redis_socket(router->redis);
+	uint32		events = auc_redis_events(router->redis);
+
+	if (wait->set == NULL ||
+		wait->generation != auc_redis_generation(router->redis) ||
+		(wait->socket_pos >= 0) != (sock != PGINVALID_SOCKET))
+	{
+		if (wait->set != NULL)
+			FreeWaitEventSet(wait->set);
+		wait->set = auc_create_wait_set(3);
+		AddWaitEventToSet(wait->set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch,
+						  NULL);
+		AddWaitEventToSet(wait->set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET,
+						  NULL, NULL);
+		wait->socket_pos = -1;
+		if (sock != PGINVALID_SOCKET)
+			wait->socket_pos = AddWaitEventToSet(wait->set, events, sock, NULL,
+												 NULL);
+		wait->socket_events = events;
+		wait->generation = auc_redis_generation(router->redis);
+	}
+	else if (wait->socket_pos >= 0 && wait->socket_events != events)
+	{
+		ModifyWaitEvent(wait->set, wait->socket_pos, events, NULL);
+		wait->socket_events = events;
+	}
+}
+
+static void
+wait_for_work(AucRouter *router, RouterWait *wait)
+{
+	WaitEvent	occurred[3];
+	TimestampTz now = GetCurrentTimestamp();
+	uint32		events = 0;
+	int			n;
+
+	prepare_wait(router, wait);
+	n = WaitEventSetWait(wait->set, sleep_ms(router, now), occurred,
+						 lengthof(occurred),
+						 auc_wait_event_new("AuctionRouterMain"));
+	for (int i = 0; i < n; i++)
+	{
+		if (occurred[i].events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		events |= occurred[i].events & (WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE);
+	}
+	if (events != 0 || GetCurrentTimestamp() >= auc_redis_deadline(router->redis))
+		auc_redis_io(router->redis, events, GetCurrentTimestamp());
+}
+
+static AucRouter *
+create_router(int server_index)
+{
+	AucRouter  *router = MemoryContextAllocZero(TopMemoryContext,
+												sizeof(AucRouter));
+	HASHCTL		ctl = {0};
+
+	router->server_index = server_index;
+	router->server = auc_server(server_index);
+	router->context = AllocSetContextCreate(TopMemoryContext, "auction router",
+											ALLOCSET_DEFAULT_SIZES);
+	router->redis = auc_redis_create(router->context);
+	router->redis_seen = AUC_REDIS_CLOSED;
+	router->backoff = FIRST_BACKOFF_MS;
+	router->tickets = MemoryContextAlloc(router->context,
+										 auc_slot_count() * sizeof(AucTicket));
+	router->loads = MemoryContextAlloc(router->context,
+									   2 * auc_slot_count() * sizeof(AucLoad));
+	router->releases = MemoryContextAlloc(router->context,
+										  auc_slot_count() * sizeof(AucRelease));
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(AucLive);
+	ctl.hcxt = router->context;
+	router->live = hash_create("auctions that are live", 1024, &ctl,
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	return router;
+}
+
+void
+auc_router_main(Datum arg)
+{
+	AucRouter  *router;
+	RouterWait	wait = {0};
+
+	auc_worker_begin(AUC_WORKER_ROUTER, DatumGetInt32(arg));
+	router = create_router(DatumGetInt32(arg));
+	read_options(router);
+	auc_router_read_lanes(router);
+	for (int i = 0; i < router->nlanes; i++)
+		auc_router_lane_begin(&router->lanes[i]);
+	auc_router_adopt(router);
+	for (;;)
+	{
+		auc_worker_loop();
+		auc_router_step(router, GetCurrentTimestamp());
+		wait_for_work(router, &wait);
+	}
+}

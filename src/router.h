@@ -1,0 +1,204 @@
+/*
+ * router.h: the parts of the router; included by router*.c only.
+ *
+ * router.c         process, main loop, connection
+ * router_lane.c    taking a lane, recovering, appending, confirming
+ * router_decide.c  requests in ticket order, the rules, who waits for what
+ * router_live.c    loading and letting go of auctions; the router's SQL
+ * router_book.c    books in Redis: reading, checking, rebuilding, removing
+ *
+ * All of it runs in one process and one thread; nothing here is shared but
+ * what is reached through shm_*.h.
+ */
+#ifndef AUC_ROUTER_H
+#define AUC_ROUTER_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "redis_conn.h"
+#include "redis_script.h"
+#include "server.h"
+#include "shm_slot.h"
+#include "shm_tail.h"
+#include "utils/hsearch.h"
+
+/* Positions are reserved in blocks of so many (rule 5). */
+#define AUC_POSITION_BLOCK	(INT64CONST(1) << 20)
+/* One append takes at most so many auctions; each is two keys. */
+#define AUC_APPEND_MAX_AUCTIONS 64
+
+/* What a taken slot waits for, before it is answered (rule 14). */
+typedef struct AucWaiter
+{
+	int			slot;
+	AucLevel	level;			/* asked for */
+	uint64		need;			/* position it depends on */
+	int64		auction_id;
+} AucWaiter;
+
+/* Where a lane is on the present connection. */
+typedef enum AucLanePhase
+{
+	AUC_PHASE_NONE,				/* not taken on this connection */
+	AUC_PHASE_TAKING,			/* take script is on its way */
+	AUC_PHASE_TAKEN,			/* it has answered; its term is not stored yet */
+	AUC_PHASE_READING,			/* recovering: reads the log into the tail */
+	AUC_PHASE_APPLYING,			/* recovering: the drain applies what was read */
+	AUC_PHASE_COMPARING,		/* reads what the log has beyond confirmed */
+	AUC_PHASE_APPENDING			/* taken; appends */
+} AucLanePhase;
+
+typedef struct AucRouterLane
+{
+	struct AucRouter *router;
+	AucLane    *lane;
+	int			index;			/* of the AucLane */
+	int			lane_id;
+	int			number;			/* at its server; part of the keys */
+	char		uuid[40];
+
+	AucTailWriter writer;
+	uint64		published;		/* what of the writer is published */
+	uint64		reserved;		/* last position that may be given */
+	bool		ready;			/* may load and decide */
+	uint64		ready_at;		/* not before this is applied (rules 1, 13) */
+	bool		full;			/* this turn: the tail has no room */
+
+	AucLanePhase phase;
+	uint64		term;
+	uint64		stored_term;	/* in auction._lane_terms */
+	char		stored_run_id[64];	/* Redis that had the log last */
+	uint64		log_last;		/* last position in the log */
+	uint64		read_to;		/* READING, COMPARING: end of what is read */
+	uint64		compared;		/* COMPARING: equal up to here */
+	uint64		reappended;		/* since it was taken, for the log line */
+	uint64		logged_off;		/* the tail up to here is in the log */
+	AucTailCursor send;			/* the next record to append */
+	bool		in_flight;		/* an append is on its way ... */
+	uint64		flight_last;	/* ... up to this position */
+	uint64		flight_off;		/* ... and offset */
+	bool		reading;		/* XRANGE is on its way */
+
+	int			nwaiters;
+	AucWaiter  *waiters;		/* room for every slot */
+	uint64		seen_applied;
+	uint64		seen_notices;
+
+	/* samples of applied, for the log's retention */
+	int			nsamples;
+	struct
+	{
+		TimestampTz at;
+		uint64		applied;
+	}			samples[64];
+} AucRouterLane;
+
+/* An auction the router has loaded (rule 1: live). */
+typedef struct AucLive
+{
+	int64		auction_id;		/* hash key */
+	AucRouterLane *lane;
+	AucAuction	auction;
+	AucState	state;
+	uint64		last_position;	/* of its last record; 0: none since loaded */
+	TimestampTz used_at;
+	bool		releasing;		/* decides nothing more; rests when applied */
+	bool		check_book;		/* ask Redis whether its book is complete */
+	bool		rebuild_book;
+} AucLive;
+
+typedef enum AucLoadResult
+{
+	AUC_LOAD_BUSY,				/* its lock is held: later */
+	AUC_LOAD_UNKNOWN,			/* no such auction */
+	AUC_LOAD_MOVED,				/* not on route redis, or not on this server */
+	AUC_LOAD_LIVE
+} AucLoadResult;
+
+typedef struct AucLoad
+{
+	int64		auction_id;
+	AucLoadResult result;
+} AucLoad;
+
+typedef struct AucRelease
+{
+	int64		auction_id;
+	int			slot;
+} AucRelease;
+
+typedef struct AucRouter
+{
+	int			server_index;
+	AucServer  *server;
+	MemoryContext context;		/* as long as the process */
+
+	AucServerOptions options;
+	uint64		options_seen;	/* auc_server_options_generation() */
+	AucRedis   *redis;
+	AucRedisStatus redis_seen;
+	TimestampTz connect_at;		/* not before */
+	int			backoff;		/* ms */
+	bool		refused_before;	/* the last attempt to connect failed */
+
+	int			nlanes;
+	AucRouterLane *lanes;
+	HTAB	   *live;
+	AucTicket  *tickets;
+	int			nloads;
+	AucLoad    *loads;			/* of this turn; room for every slot, twice */
+	int			nreleases;
+	AucRelease *releases;
+	TimestampTz load_at;		/* when to try a busy auction again; 0: none */
+	TimestampTz upkeep_at;		/* trimming, sampling, unloading */
+	int			nbooks;			/* auctions with check_book or rebuild_book */
+} AucRouter;
+
+/* Redis' readers know Unix time; the engine counts from 2000-01-01. */
+static inline int64
+auc_unix_microseconds(TimestampTz at)
+{
+	return at + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
+		(int64) SECS_PER_DAY * USECS_PER_SEC;
+}
+
+/* router.c */
+extern void auc_router_step(AucRouter *router, TimestampTz now);
+
+/* router_lane.c */
+extern void auc_router_lane_begin(AucRouterLane *rl);
+extern void auc_router_lane_connected(AucRouterLane *rl);
+extern void auc_router_lane_disconnected(AucRouterLane *rl);
+extern void auc_router_lane_turn(AucRouterLane *rl);
+extern void auc_router_lane_send(AucRouterLane *rl);
+extern void auc_router_lane_publish(AucRouterLane *rl);
+extern void auc_router_lane_upkeep(AucRouterLane *rl, TimestampTz now);
+extern void auc_router_lane_fence(AucRouterLane *rl, const char *why);
+extern bool auc_router_lane_unlogged(const AucRouterLane *rl);
+
+/* router_decide.c */
+extern void auc_router_adopt(AucRouter *router);
+extern void auc_router_decide(AucRouter *router, TimestampTz now);
+extern void auc_router_answer(AucRouterLane *rl);
+
+/* router_live.c */
+extern AucLive *auc_router_live(AucRouter *router, int64 auction_id);
+extern void auc_router_load(AucRouter *router, TimestampTz now);
+extern void auc_router_releases(AucRouter *router);
+extern void auc_router_unload_idle(AucRouter *router, TimestampTz now);
+extern void auc_router_quarantine(AucRouterLane *rl, int64 auction_id);
+extern void auc_router_read_lanes(AucRouter *router);
+extern void auc_router_store_term(AucRouterLane *rl, bool possible_loss,
+								  uint64 loss_after);
+extern void auc_router_reserve(AucRouterLane *rl);
+
+/* router_book.c */
+extern void auc_router_book_read(AucRouter *router, AucRouterLane *rl,
+								 int slot);
+extern void auc_router_book_remove(AucRouter *router, AucRouterLane *rl,
+								   int slot);
+extern void auc_router_books_turn(AucRouter *router);
+extern void auc_router_books_check_all(AucRouterLane *rl);
+
+#endif							/* AUC_ROUTER_H */

@@ -1,0 +1,449 @@
+/*
+ * router_decide.c: requests in ticket order, and who is answered when.
+ *
+ * A turn looks at all published slots of this server, oldest ticket first.
+ * What cannot be decided now stays published, so that its backend can still
+ * withdraw it: its auction is being loaded or let go, its lane is recovering,
+ * not ready, or its tail is full.  The next turn looks again, in the same
+ * order.
+ *
+ * A decided slot becomes a waiter of its lane: it is answered when the position
+ * it depends on has reached the level asked for (rule 14).  For an accepted bid
+ * that is its own record; for a rejected one the last record of its auction.
+ * In a degraded lane the level is journal, whatever was asked for.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "router.h"
+#include "utils/timestamp.h"
+
+/* A lane whose tail has less room than this takes no more in this turn. */
+#define ROOM_WANTED		(2 * (sizeof(AucRecord) + AUC_ATTRIBUTES_MAX + 64))
+
+/* ---- answers ---- */
+
+/* The level that position "need" has reached; 0: none yet. */
+static AucLevel
+level_reached(AucRouterLane *rl, uint64 need)
+{
+	if (need <= rl->seen_applied)
+		return AUC_LEVEL_JOURNAL;
+	if (need <= rl->log_last && rl->phase == AUC_PHASE_APPENDING &&
+		auc_lane_get_state(rl->lane) == AUC_LANE_NORMAL)
+		return AUC_LEVEL_REDIS;
+	return 0;
+}
+
+static void
+answer(int index, AucAnswerKind kind, AucLevel level)
+{
+	AucSlot    *slot = auc_slot(index);
+
+	slot->answer = kind;
+	slot->level = level;
+	auc_slot_answer(index);
+}
+
+/* Answers the slot now or when what it depends on has come far enough. */
+static void
+answer_at(AucRouterLane *rl, int index, AucLevel level, uint64 need)
+{
+	AucLevel	reached = level_reached(rl, need);
+	AucWaiter  *waiter;
+
+	if (reached >= level)
+	{
+		answer(index, AUC_ANSWER_VERDICT, reached);
+		return;
+	}
+	/* kept in the slot, too, for a router that comes after this one */
+	auc_slot(index)->level = level;
+	waiter = &rl->waiters[rl->nwaiters++];
+	waiter->slot = index;
+	waiter->level = level;
+	waiter->need = need;
+	waiter->auction_id = auc_slot(index)->auction_id;
+}
+
+/* Rule 8: the drain could not apply this auction from a position on. */
+static void
+quarantined(AucRouterLane *rl, int64 auction_id, uint64 from)
+{
+	int			kept = 0;
+
+	auc_router_quarantine(rl, auction_id);
+	for (int i = 0; i < rl->nwaiters; i++)
+	{
+		AucWaiter  *waiter = &rl->waiters[i];
+
+		if (waiter->auction_id == auction_id && waiter->need >= from)
+			answer(waiter->slot, AUC_ANSWER_UNKNOWN, 0);
+		else
+			rl->waiters[kept++] = *waiter;
+	}
+	rl->nwaiters = kept;
+}
+
+static void
+read_notices(AucRouterLane *rl)
+{
+	AucLane    *lane = rl->lane;
+	uint64		written = pg_atomic_read_u64(&lane->notices);
+
+	if (written == rl->seen_notices)
+		return;
+	pg_read_barrier();
+
+	/*
+	 * Overwritten notices: every auction of the lane has to be read again,
+	 * and who waits for one of them cannot be told what became of his bid.
+	 */
+	if (written - rl->seen_notices > AUC_LANE_NOTICES)
+	{
+		auc_router_quarantine(rl, 0);
+		for (int i = 0; i < rl->nwaiters; i++)
+			answer(rl->waiters[i].slot, AUC_ANSWER_UNKNOWN, 0);
+		rl->nwaiters = 0;
+	}
+	else
+		for (uint64 n = rl->seen_notices; n < written; n++)
+			quarantined(rl, lane->notice[n % AUC_LANE_NOTICES].auction_id,
+						lane->notice[n % AUC_LANE_NOTICES].from);
+	rl->seen_notices = written;
+}
+
+/* A fenced lane tells everybody who waits; so does one without a log. */
+static void
+answer_fenced(AucRouterLane *rl)
+{
+	for (int i = 0; i < rl->nwaiters; i++)
+		answer(rl->waiters[i].slot,
+			   auc_slot(rl->waiters[i].slot)->position > 0 ?
+			   AUC_ANSWER_UNKNOWN : AUC_ANSWER_FENCED, 0);
+	rl->nwaiters = 0;
+}
+
+void
+auc_router_answer(AucRouterLane *rl)
+{
+	uint64		applied = pg_atomic_read_u64(&rl->lane->applied);
+	int			kept = 0;
+	bool		wanted = !rl->ready || rl->full ||
+	rl->phase == AUC_PHASE_READING || rl->phase == AUC_PHASE_APPLYING;
+
+	/* the notices that belong to this "applied" were written before it */
+	pg_read_barrier();
+	read_notices(rl);
+	rl->seen_applied = applied;
+	if (auc_lane_get_state(rl->lane) == AUC_LANE_FENCED)
+		answer_fenced(rl);
+	for (int i = 0; i < rl->nwaiters; i++)
+	{
+		AucWaiter  *waiter = &rl->waiters[i];
+		AucLevel	reached = level_reached(rl, waiter->need);
+
+		if (reached >= waiter->level)
+			answer(waiter->slot, AUC_ANSWER_VERDICT, reached);
+		else
+		{
+			if (waiter->level == AUC_LEVEL_JOURNAL ||
+				auc_lane_get_state(rl->lane) != AUC_LANE_NORMAL)
+				wanted = true;
+			rl->waiters[kept++] = *waiter;
+		}
+	}
+	rl->nwaiters = kept;
+	if (rl->router->nreleases > 0)
+		wanted = true;
+	if (pg_atomic_read_u32(&rl->lane->applied_wanted) != wanted)
+	{
+		pg_atomic_write_u32(&rl->lane->applied_wanted, wanted);
+		/* it may be collecting */
+		if (wanted)
+			auc_server_wake_drain(rl->router->server);
+	}
+}
+
+/* ---- what a predecessor left behind (rule 13) ---- */
+
+static AucRouterLane *
+lane_of(AucRouter *router, const AucSlot *slot)
+{
+	for (int i = 0; i < router->nlanes; i++)
+		if (router->lanes[i].index == slot->lane)
+			return &router->lanes[i];
+	return NULL;
+}
+
+/*
+ * The position was written into the slot before the record was published: a
+ * position that the tail has is recorded, and its verdict is in the slot; any
+ * other slot is not recorded.
+ */
+void
+auc_router_adopt(AucRouter *router)
+{
+	int			n = auc_slot_adopt(router->server_index, router->tickets);
+
+	for (int i = 0; i < n; i++)
+	{
+		int			index = router->tickets[i].index;
+		AucSlot    *slot = auc_slot(index);
+		AucRouterLane *rl = lane_of(router, slot);
+
+		if (rl != NULL && slot->position > 0 &&
+			slot->position <= rl->writer.last)
+			answer_at(rl, index, slot->level, slot->position);
+		else
+			answer(index, AUC_ANSWER_RESUBMIT, 0);
+	}
+}
+
+/* ---- requests ---- */
+
+static void
+decide_bid(AucLive *live, int index)
+{
+	AucRouterLane *rl = live->lane;
+	AucSlot    *slot = auc_slot(index);
+	AucRecord	record;
+
+	slot->lane = rl->index;
+	auc_rules_bid(&live->auction, slot->user_id, slot->amount, slot->at,
+				  &live->state, &slot->verdict);
+	if (!slot->verdict.accepted)
+	{
+		answer_at(rl, index, live->auction.level, live->last_position);
+		return;
+	}
+	record.kind = AUC_RECORD_BID;
+	record.attributes_len = slot->attributes_len;
+	record.position = record.first = rl->writer.last + 1;
+	record.auction_id = slot->auction_id;
+	record.bid_no = slot->verdict.bid_no;
+	record.user_id = slot->user_id;
+	record.amount = slot->amount;
+	record.at = slot->verdict.at;
+	record.has_request_id = slot->has_request_id;
+	memset(record.request_id, 0, sizeof(record.request_id));
+	if (slot->has_request_id)
+		memcpy(record.request_id, slot->request_id, sizeof(record.request_id));
+	live->state.checksum ^=
+		auc_bid_checksum(record.auction_id, record.bid_no, record.user_id,
+						 record.amount, record.at,
+						 record.has_request_id ? record.request_id : NULL,
+						 record.attributes_len > 0 ? slot->u.attributes : NULL,
+						 record.attributes_len);
+	record.state = live->state;
+
+	/* the slot names its position before the tail shows the record */
+	slot->position = record.position;
+	if (!auc_tail_append(&rl->writer, &record, slot->u.attributes))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("tail of lane %d has no room for a record that was let in",
+						rl->lane_id)));
+	live->last_position = record.position;
+	answer_at(rl, index, live->auction.level, record.position);
+}
+
+static void
+decide_close(AucLive *live, int index)
+{
+	AucRouterLane *rl = live->lane;
+	AucSlot    *slot = auc_slot(index);
+	bool		due = slot->force || auc_rules_due(&live->state, slot->at);
+
+	if (due && auc_rules_close(slot->at, &live->state))
+	{
+		AucRecord	record = {0};
+
+		record.kind = AUC_RECORD_CLOSE;
+		record.position = record.first = rl->writer.last + 1;
+		record.auction_id = slot->auction_id;
+		record.at = live->state.last_at;
+		record.state = live->state;
+		slot->position = record.position;
+		if (!auc_tail_append(&rl->writer, &record, NULL))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("tail of lane %d has no room for a record that was let in",
+							rl->lane_id)));
+		live->last_position = record.position;
+	}
+	else
+		slot->position = live->last_position;
+	slot->state = live->state;
+	answer_at(rl, index, AUC_LEVEL_REDIS, live->last_position);
+}
+
+static void
+decide_live(AucRouter *router, AucLive *live, int index, TimestampTz now)
+{
+	AucSlot    *slot = auc_slot(index);
+
+	live->used_at = now;
+	switch (slot->kind)
+	{
+		case AUC_REQUEST_BID:
+			decide_bid(live, index);
+			break;
+		case AUC_REQUEST_CLOSE:
+			decide_close(live, index);
+			break;
+		case AUC_REQUEST_STANDING:
+			slot->state = live->state;
+			answer_at(live->lane, index, AUC_LEVEL_REDIS, live->last_position);
+			break;
+		case AUC_REQUEST_BOOK:
+			auc_router_book_read(router, live->lane, index);
+			break;
+		case AUC_REQUEST_RELEASE:
+			live->releasing = true;
+			router->releases[router->nreleases].auction_id = live->auction_id;
+			router->releases[router->nreleases++].slot = index;
+			break;
+		case AUC_REQUEST_REMOVE:
+			/* consolidated, so at rest; a bid may just have loaded it */
+			auc_router_book_remove(router, live->lane, index);
+			break;
+	}
+}
+
+/* Requests that do not load an auction for themselves. */
+static void
+decide_resting(AucRouter *router, AucRouterLane *rl, int index)
+{
+	if (auc_slot(index)->kind == AUC_REQUEST_REMOVE)
+		auc_router_book_remove(router, rl, index);
+	else
+		answer(index, AUC_ANSWER_RESTING, 0);
+}
+
+static AucLoad *
+load_of(AucRouter *router, int64 auction_id)
+{
+	for (int i = 0; i < router->nloads; i++)
+		if (router->loads[i].auction_id == auction_id)
+			return &router->loads[i];
+	return NULL;
+}
+
+static void
+want_load(AucRouter *router, int64 auction_id)
+{
+	AucLoad    *load = &router->loads[router->nloads++];
+
+	load->auction_id = auction_id;
+	load->result = AUC_LOAD_BUSY;
+}
+
+static void
+answer_unloaded(AucLoad *load, int index)
+{
+	AucSlot    *slot = auc_slot(index);
+
+	if (load->result == AUC_LOAD_MOVED)
+		answer(index, AUC_ANSWER_MOVED, 0);
+	else
+	{
+		memset(&slot->verdict, 0, sizeof(slot->verdict));
+		slot->verdict.reason = AUC_REASON_UNKNOWN_AUCTION;
+		answer(index, AUC_ANSWER_VERDICT, AUC_LEVEL_JOURNAL);
+	}
+}
+
+/*
+ * May the lane decide now?  If not, and it will not within the patience of
+ * the backends, says so with "refusal".
+ */
+static bool
+lane_decides(AucRouter *router, AucRouterLane *rl, AucAnswerKind *refusal)
+{
+	*refusal = 0;
+	switch (auc_lane_get_state(rl->lane))
+	{
+		case AUC_LANE_FENCED:
+			*refusal = AUC_ANSWER_FENCED;
+			return false;
+		case AUC_LANE_UNKNOWN:
+		case AUC_LANE_RECOVERING:
+			/* rule 12: never degraded; refused until Redis answers */
+			if (router->refused_before)
+				*refusal = AUC_ANSWER_RECOVERING;
+			return false;
+		default:
+			return rl->ready;
+	}
+}
+
+/* One published slot.  Leaves it alone if it is not its time. */
+static void
+decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
+{
+	int			index = ticket->index;
+	AucSlot    *slot = auc_slot(index);
+	AucRouterLane *rl = lane_of(router, slot);
+	AucAnswerKind refusal;
+	AucLive    *live;
+	AucLoad    *load;
+
+	if (rl == NULL)
+	{
+		if (auc_slot_take(ticket))
+			answer(index, AUC_ANSWER_RESUBMIT, 0);
+		return;
+	}
+	if (!lane_decides(router, rl, &refusal))
+	{
+		if (refusal != 0 && auc_slot_take(ticket))
+			answer(index, refusal, 0);
+		return;
+	}
+	if (rl->full || auc_tail_room(&rl->writer) < ROOM_WANTED)
+	{
+		rl->full = true;
+		return;
+	}
+	live = auc_router_live(router, slot->auction_id);
+	if (live != NULL)
+	{
+		if (live->releasing && slot->kind != AUC_REQUEST_RELEASE)
+			return;
+		if (auc_slot_take(ticket))
+			decide_live(router, live, index, now);
+		return;
+	}
+	if (slot->kind != AUC_REQUEST_BID && slot->kind != AUC_REQUEST_CLOSE)
+	{
+		if (auc_slot_take(ticket))
+			decide_resting(router, rl, index);
+		return;
+	}
+	load = load_of(router, slot->auction_id);
+	if (load == NULL)
+		want_load(router, slot->auction_id);
+	else if (load->result != AUC_LOAD_BUSY && auc_slot_take(ticket))
+		answer_unloaded(load, index);
+}
+
+void
+auc_router_decide(AucRouter *router, TimestampTz now)
+{
+	int			n = auc_slot_collect(router->server_index, router->tickets);
+
+	router->nloads = 0;
+	for (int i = 0; i < router->nlanes; i++)
+		router->lanes[i].full = false;
+	for (int i = 0; i < n; i++)
+		decide(router, &router->tickets[i], now);
+	if (router->nloads == 0 || now < router->load_at)
+		return;
+
+	/* load what was missed, and look again at those that are left */
+	auc_router_load(router, now);
+	n = auc_slot_collect(router->server_index, router->tickets);
+	for (int i = 0; i < n; i++)
+		decide(router, &router->tickets[i], now);
+}

@@ -1,0 +1,313 @@
+/*
+ * router_live.c: which auctions are live, and the router's SQL.
+ *
+ * Loading (rule 3): a new READ COMMITTED transaction, no waiting for any lock,
+ * the auction's own lock tried first.  It reads nothing but the state row,
+ * which is the truth, because no record of the lane from an earlier life is
+ * unapplied (rule 1: the lane is "ready", and an auction leaves only when its
+ * last record is applied).  Unknown auctions are not remembered.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "errors.h"
+#include "executor/spi.h"
+#include "lock.h"
+#include "miscadmin.h"
+#include "router.h"
+#include "store.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+/* An auction that nobody asked about for so long is let go. */
+#define IDLE_SECONDS		60
+/* A busy auction is tried again after so long. */
+#define BUSY_RETRY_MS		2
+
+AucLive *
+auc_router_live(AucRouter *router, int64 auction_id)
+{
+	static AucLive *recent = NULL;
+
+	/* the hot auction, most of the time; removed entries have their id 0 */
+	if (recent != NULL && recent->auction_id == auction_id &&
+		recent->lane != NULL)
+		return recent;
+	recent = hash_search(router->live, &auction_id, HASH_FIND, NULL);
+	return recent;
+}
+
+static void
+forget(AucRouter *router, AucLive *live)
+{
+	int64		auction_id = live->auction_id;
+
+	if (live->check_book || live->rebuild_book)
+		router->nbooks--;
+	/* auc_router_live() may still point here: the lane tells it otherwise */
+	live->lane = NULL;
+	(void) hash_search(router->live, &auction_id, HASH_REMOVE, NULL);
+}
+
+static bool
+at_rest(const AucLive *live)
+{
+	return live->last_position <= pg_atomic_read_u64(&live->lane->lane->applied);
+}
+
+/* ---- loading ---- */
+
+static AucRouterLane *
+lane_by_id(AucRouter *router, int lane_id)
+{
+	for (int i = 0; i < router->nlanes; i++)
+		if (router->lanes[i].lane_id == lane_id)
+			return &router->lanes[i];
+	return NULL;
+}
+
+static AucLoadResult
+load_row(AucRouter *router, AucStore *store, int64 auction_id, TimestampTz now)
+{
+	AucRow		row;
+	AucRouterLane *rl;
+	AucLive    *live;
+
+	if (!auc_lock_try(auction_id))
+		return AUC_LOAD_BUSY;
+	if (!auc_store_find(store, auction_id, NULL, &row))
+		return AUC_LOAD_UNKNOWN;
+	rl = lane_by_id(router, row.lane_id);
+	if (row.route != AUC_ROUTE_REDIS || rl == NULL)
+		return AUC_LOAD_MOVED;
+	if (!rl->ready)
+		return AUC_LOAD_BUSY;
+	live = hash_search(router->live, &auction_id, HASH_ENTER, NULL);
+	live->lane = rl;
+	live->auction = row.auction;
+	live->state = row.state;
+	live->last_position = 0;
+	live->used_at = now;
+	live->releasing = false;
+	live->check_book = row.state.bid_count > 0;
+	live->rebuild_book = false;
+	if (live->check_book)
+		router->nbooks++;
+	return AUC_LOAD_LIVE;
+}
+
+void
+auc_router_load(AucRouter *router, TimestampTz now)
+{
+	AucStore   *store;
+	bool		busy = false;
+
+	auc_worker_xact_begin("loading auctions");
+	store = auc_store_try_open(false, AccessShareLock);
+	if (store == NULL)
+		busy = true;
+	for (int i = 0; store != NULL && i < router->nloads; i++)
+	{
+		AucLoad    *load = &router->loads[i];
+
+		load->result = load_row(router, store, load->auction_id, now);
+		if (load->result == AUC_LOAD_BUSY)
+			busy = true;
+	}
+	if (store != NULL)
+		auc_store_close(store);
+	auc_worker_xact_commit();
+	router->load_at = busy ?
+		TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS) : 0;
+}
+
+/* ---- letting go ---- */
+
+void
+auc_router_releases(AucRouter *router)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < router->nreleases; i++)
+	{
+		AucRelease *release = &router->releases[i];
+		AucLive    *live = auc_router_live(router, release->auction_id);
+
+		if (live != NULL && !at_rest(live))
+		{
+			router->releases[kept++] = *release;
+			continue;
+		}
+		if (live != NULL)
+			forget(router, live);
+		auc_slot(release->slot)->answer = AUC_ANSWER_RESTING;
+		auc_slot_answer(release->slot);
+	}
+	router->nreleases = kept;
+}
+
+void
+auc_router_unload_idle(AucRouter *router, TimestampTz now)
+{
+	HASH_SEQ_STATUS scan;
+	AucLive    *live;
+
+	hash_seq_init(&scan, router->live);
+	while ((live = hash_seq_search(&scan)) != NULL)
+		if (!live->releasing && at_rest(live) &&
+			TimestampDifferenceExceeds(live->used_at, now,
+									   IDLE_SECONDS * 1000))
+			forget(router, live);
+}
+
+/* auction_id 0: every auction of the lane is read again from its row. */
+void
+auc_router_quarantine(AucRouterLane *rl, int64 auction_id)
+{
+	HASH_SEQ_STATUS scan;
+	AucLive    *live;
+
+	if (auction_id != 0)
+	{
+		live = auc_router_live(rl->router, auction_id);
+		if (live != NULL)
+			live->state.status = AUC_STATUS_QUARANTINED;
+		return;
+	}
+	rl->ready = false;
+	rl->ready_at = rl->writer.last;
+	hash_seq_init(&scan, rl->router->live);
+	while ((live = hash_seq_search(&scan)) != NULL)
+		if (live->lane == rl)
+			forget(rl->router, live);
+}
+
+/* ---- SQL ---- */
+
+static void
+run(const char *sql, int nargs, Oid *types, Datum *values, int expected)
+{
+	int			rc = SPI_execute_with_args(sql, nargs, types, values, NULL,
+										   false, 0);
+
+	if (rc != expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("router could not run \"%s\": %s", sql,
+						SPI_result_code_string(rc))));
+}
+
+static void
+run_update(const char *sql, int nargs, Oid *types, Datum *values)
+{
+	auc_worker_xact_begin("updating lane");
+	SPI_connect();
+	run(sql, nargs, types, values, SPI_OK_UPDATE);
+	if (SPI_processed != 1)
+		ereport(ERROR,
+				(errcode(AUC_ERRCODE_NOT_ATTACHED),
+				 errmsg("the router's lane is not in auction._lane_terms any more")));
+	SPI_finish();
+	auc_worker_xact_commit();
+}
+
+static int64
+int64_column(int row, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static void
+read_lane(AucRouter *router, int row)
+{
+	HeapTuple	tuple = SPI_tuptable->vals[row];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	AucRouterLane *rl = &router->lanes[router->nlanes];
+	int			lane_id = (int) int64_column(row, 1);
+	int			index = auc_lane_find(MyDatabaseId, lane_id);
+	char	   *run_id;
+
+	if (index < 0)
+		ereport(ERROR,
+				(errcode(AUC_ERRCODE_NOT_ATTACHED),
+				 errmsg("lane %d is not bound yet", lane_id)));
+	memset(rl, 0, sizeof(*rl));
+	rl->router = router;
+	rl->index = index;
+	rl->lane = auc_lane(index);
+	rl->lane_id = lane_id;
+	rl->number = (int) int64_column(row, 2);
+	strlcpy(rl->uuid, SPI_getvalue(tuple, desc, 3), sizeof(rl->uuid));
+	rl->stored_term = int64_column(row, 4);
+	rl->reserved = int64_column(row, 5);
+	run_id = SPI_getvalue(tuple, desc, 6);
+	if (run_id != NULL)
+		strlcpy(rl->stored_run_id, run_id, sizeof(rl->stored_run_id));
+	router->nlanes++;
+}
+
+void
+auc_router_read_lanes(AucRouter *router)
+{
+	static const char *const sql =
+		"SELECT l.id::bigint, l.lane::bigint, l.uuid::text, t.term, t.reserved, t.run_id "
+		"FROM auction.lanes l JOIN auction._lane_terms t ON t.lane_id OPERATOR(pg_catalog.=) l.id "
+		"WHERE l.server OPERATOR(pg_catalog.=) $1 ORDER BY l.lane";
+	Oid			types[] = {NAMEOID};
+	Datum		values[] = {NameGetDatum(&router->server->name)};
+
+	auc_worker_xact_begin("reading lanes");
+	SPI_connect();
+	run(sql, 1, types, values, SPI_OK_SELECT);
+	router->lanes = MemoryContextAllocZero(router->context,
+										   Max(SPI_processed, 1) *
+										   sizeof(AucRouterLane));
+	for (uint64 i = 0; i < SPI_processed; i++)
+		read_lane(router, i);
+	SPI_finish();
+	auc_worker_xact_commit();
+	for (int i = 0; i < router->nlanes; i++)
+		router->lanes[i].waiters =
+			MemoryContextAlloc(router->context,
+							   auc_slot_count() * sizeof(AucWaiter));
+}
+
+void
+auc_router_store_term(AucRouterLane *rl, bool possible_loss,
+					  uint64 loss_after)
+{
+	Oid			types[] = {INT4OID, INT8OID, TEXTOID, BOOLOID, INT8OID};
+	Datum		values[5];
+
+	values[0] = Int32GetDatum(rl->lane_id);
+	values[1] = Int64GetDatum((int64) rl->term);
+	values[2] = CStringGetTextDatum(auc_redis_run_id(rl->router->redis));
+	values[3] = BoolGetDatum(possible_loss);
+	values[4] = Int64GetDatum((int64) loss_after);
+	run_update("UPDATE auction._lane_terms SET term = $2, run_id = $3, "
+			   "possible_loss_after = CASE WHEN $4 THEN $5 ELSE possible_loss_after END "
+			   "WHERE lane_id OPERATOR(pg_catalog.=) $1", 5, types, values);
+	rl->stored_term = rl->term;
+	strlcpy(rl->stored_run_id, auc_redis_run_id(rl->router->redis),
+			sizeof(rl->stored_run_id));
+}
+
+/* Rule 5: committed before the first of them is given. */
+void
+auc_router_reserve(AucRouterLane *rl)
+{
+	uint64		upto = Max(rl->reserved, rl->writer.last) + AUC_POSITION_BLOCK;
+	Oid			types[] = {INT4OID, INT8OID};
+	Datum		values[2];
+
+	values[0] = Int32GetDatum(rl->lane_id);
+	values[1] = Int64GetDatum((int64) upto);
+	run_update("UPDATE auction._lane_terms SET reserved = $2 "
+			   "WHERE lane_id OPERATOR(pg_catalog.=) $1", 2, types, values);
+	rl->reserved = upto;
+}

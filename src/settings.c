@@ -1,0 +1,121 @@
+/*
+ * settings.c: the settings "auction.*", in alphabetical order.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "rules.h"
+#include "settings.h"
+#include "utils/guc.h"
+
+int			auc_guc_max_databases = 8;
+int			auc_guc_max_servers = 8;
+int			auc_guc_max_lanes = 16;
+int			auc_guc_slots = 512;
+int			auc_guc_tail_size = 32 * 1024;
+
+int			auc_guc_default_route = AUC_ROUTE_TABLE;
+int			auc_guc_overload_timeout = 5000;
+int			auc_guc_drain_delay = 5;
+int			auc_guc_drain_batch = 4000;
+int			auc_guc_drain_rate = 0;
+int			auc_guc_log_retention = 30;
+int			auc_guc_consolidate_batch = 100;
+
+static const struct config_enum_entry route_options[] = {
+	{"table", AUC_ROUTE_TABLE, false},
+	{"redis", AUC_ROUTE_REDIS, false},
+	{NULL, 0, false}
+};
+
+typedef struct AucIntSetting
+{
+	const char *name;
+	const char *what;
+	const char *detail;
+	int		   *value;
+	int			min;
+	int			max;
+	GucContext	context;
+	int			flags;
+} AucIntSetting;
+
+static const AucIntSetting int_settings[] = {
+	{"auction.consolidate_batch",
+		"Most auctions that one transaction consolidates.",
+		NULL,
+		&auc_guc_consolidate_batch, 1, 10000, PGC_SIGHUP, 0},
+	{"auction.drain_batch",
+		"Most records that the drain applies in one transaction.",
+		NULL,
+		&auc_guc_drain_batch, 1, 100000, PGC_SIGHUP, 0},
+	{"auction.drain_delay",
+		"How long the drain collects records while nobody waits for the journal.",
+		"More makes larger transactions and an older journal.",
+		&auc_guc_drain_delay, 0, 10000, PGC_SIGHUP, GUC_UNIT_MS},
+	{"auction.drain_rate",
+		"Most records per second that the drain of one server applies.",
+		"0 means no limit.",
+		&auc_guc_drain_rate, 0, INT_MAX, PGC_SIGHUP, 0},
+	{"auction.log_retention",
+		"How long applied records stay in the log.",
+		NULL,
+		&auc_guc_log_retention, 0, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S},
+	{"auction.overload_timeout",
+		"How long a bid on route redis waits to be taken by the router.",
+		"Then it fails with SQLSTATE RB004 and is not recorded.",
+		&auc_guc_overload_timeout, 1, INT_MAX / 1000, PGC_USERSET, GUC_UNIT_MS},
+};
+
+/* Sizes of shared memory: known only while libraries are being preloaded. */
+static const AucIntSetting size_settings[] = {
+	{"auction.max_databases",
+		"Most databases of the cluster that may use the extension.",
+		NULL,
+		&auc_guc_max_databases, 1, 1000, PGC_POSTMASTER, 0},
+	{"auction.max_lanes",
+		"Most lanes of all databases together.",
+		NULL,
+		&auc_guc_max_lanes, 1, 1024, PGC_POSTMASTER, 0},
+	{"auction.max_servers",
+		"Most attached Redis servers of all databases together.",
+		NULL,
+		&auc_guc_max_servers, 1, 255, PGC_POSTMASTER, 0},
+	{"auction.slots",
+		"Most bids of all databases that wait for a router at a time.",
+		"Bids beyond that wait for a free slot.",
+		&auc_guc_slots, 4, 65536, PGC_POSTMASTER, 0},
+	{"auction.tail_size",
+		"Memory for each lane's records that are not yet applied.",
+		"Rounded down to a power of two. A full tail makes the lane's bids wait.",
+		&auc_guc_tail_size, 64, 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB},
+};
+
+static void
+define_ints(const AucIntSetting *settings, int n)
+{
+	for (int i = 0; i < n; i++)
+		DefineCustomIntVariable(settings[i].name, settings[i].what,
+								settings[i].detail, settings[i].value,
+								*settings[i].value,
+								settings[i].min, settings[i].max,
+								settings[i].context, settings[i].flags,
+								NULL, NULL, NULL);
+}
+
+void
+auc_settings_define(void)
+{
+	define_ints(int_settings, lengthof(int_settings));
+	DefineCustomEnumVariable("auction.default_route",
+							 "Route of new auctions that name none.",
+							 "Has an effect only in databases with an attached Redis server; elsewhere the route is table.",
+							 &auc_guc_default_route, AUC_ROUTE_TABLE,
+							 route_options, PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+	if (process_shared_preload_libraries_in_progress)
+		define_ints(size_settings, lengthof(size_settings));
+	MarkGUCPrefixReserved("auction");
+}

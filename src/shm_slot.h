@@ -1,0 +1,132 @@
+/*
+ * shm_slot.h: where a backend hands a request to a router and gets the answer.
+ *
+ * All slots are alike and belong to nobody while FREE.  A slot's word holds,
+ * in one atomic 64-bit number, its state, the server it is meant for and a
+ * generation that grows with each claim, so that a compare-and-swap can never
+ * take one use of a slot for another.
+ *
+ *   FREE -> CLAIMED       backend: fills the request
+ *   CLAIMED -> PUBLISHED  backend: has taken a ticket; wakes the router
+ *   PUBLISHED -> TAKEN    router: decides now.  What it can not decide yet
+ *                         (loading, tail full) it leaves PUBLISHED
+ *   PUBLISHED -> FREE     backend gives up: not recorded (rule 15)
+ *   TAKEN -> ANSWERED     router: the answer is filled; wakes the backend
+ *   TAKEN -> ABANDONED    backend gives up: outcome unknown (rule 15)
+ *   ABANDONED -> FREE     router: has let go of it
+ *   ANSWERED -> FREE      backend: has read the answer
+ *
+ * The request is written by the backend in CLAIMED, the answer by the router
+ * in TAKEN; each is read only by the other side in a later state.  position is
+ * written by the router before it publishes the record in the tail, so that
+ * its successor can tell recorded from not recorded (rule 13).
+ */
+#ifndef AUC_SHM_SLOT_H
+#define AUC_SHM_SLOT_H
+
+#include "port/atomics.h"
+#include "record.h"
+
+typedef enum AucSlotState
+{
+	AUC_SLOT_FREE = 0,
+	AUC_SLOT_CLAIMED,
+	AUC_SLOT_PUBLISHED,
+	AUC_SLOT_TAKEN,
+	AUC_SLOT_ANSWERED,
+	AUC_SLOT_ABANDONED
+} AucSlotState;
+
+typedef enum AucRequestKind
+{
+	AUC_REQUEST_BID = 1,
+	AUC_REQUEST_CLOSE,			/* append a close record if "force" or due */
+	AUC_REQUEST_STANDING,		/* state of a live auction */
+	AUC_REQUEST_BOOK,			/* best bids from Redis */
+	AUC_REQUEST_RELEASE,		/* let the auction go: answered at rest */
+	AUC_REQUEST_REMOVE			/* delete a consolidated auction's keys */
+} AucRequestKind;
+
+typedef enum AucAnswerKind
+{
+	AUC_ANSWER_VERDICT = 1,		/* bid: verdict; close: position; ... */
+	AUC_ANSWER_RESTING,			/* not live, or no book: use the tables */
+	AUC_ANSWER_RESUBMIT,		/* not recorded; the backend may try again */
+	AUC_ANSWER_MOVED,			/* route is not redis: start from the row */
+	AUC_ANSWER_UNKNOWN,			/* outcome unknown */
+	AUC_ANSWER_RECOVERING,		/* the errors of errors.h, not recorded */
+	AUC_ANSWER_FENCED,
+	AUC_ANSWER_OVERLOADED
+} AucAnswerKind;
+
+typedef struct AucBookEntry
+{
+	int64		user_id;
+	int64		amount;
+} AucBookEntry;
+
+#define AUC_BOOK_MAX	(AUC_ATTRIBUTES_MAX / (int) sizeof(AucBookEntry))
+
+typedef struct AucSlot
+{
+	/* request */
+	uint64		ticket;			/* the order of handing over */
+	AucRequestKind kind;
+	int			lane;			/* index of the AucLane, a hint */
+	uint32		proc;			/* pgprocno of the backend, to wake it */
+	int64		auction_id;
+	int64		user_id;
+	int64		amount;
+	int64		at;
+	bool		force;			/* CLOSE: also before ends_at */
+	bool		has_request_id;
+	uint8		request_id[16];
+	uint32		attributes_len;
+	int			wanted;			/* BOOK: how many, <= AUC_BOOK_MAX */
+	/* answer */
+	uint64		position;		/* 0: no record (yet) */
+	AucAnswerKind answer;
+	AucLevel	level;			/* reached */
+	AucVerdict	verdict;
+	AucState	state;			/* STANDING */
+	int			nbook;
+	/* request: attributes; answer of BOOK: the entries */
+	union
+	{
+		char		attributes[AUC_ATTRIBUTES_MAX];
+		AucBookEntry book[AUC_BOOK_MAX];
+	}			u;
+} AucSlot;
+
+extern Size auc_slot_shmem_size(void);
+extern void auc_slot_shmem_init(bool found, void *space);
+extern int	auc_slot_count(void);
+extern AucSlot *auc_slot(int index);
+
+/* backend */
+extern int	auc_slot_claim(int server);	/* index, or -1: none is free */
+extern void auc_slot_publish(const int *slots, int n);	/* consecutive tickets */
+extern AucSlotState auc_slot_state(int index);
+/* Gives up: FREE (not recorded), ABANDONED (unknown) or ANSWERED (read it). */
+extern AucSlotState auc_slot_withdraw(int index);
+extern void auc_slot_free(int index);
+/* Sleeps until a slot may have become free, at most timeout ms. */
+extern void auc_slot_wait_free(long timeout);
+
+/* router */
+typedef struct AucTicket
+{
+	uint64		ticket;
+	uint64		word;
+	int			index;
+} AucTicket;
+
+/* Published slots of the server in ticket order; room for auc_slot_count(). */
+extern int	auc_slot_collect(int server, AucTicket *tickets);
+extern bool auc_slot_take(const AucTicket *ticket);	/* false: withdrawn */
+/* Taken and abandoned slots of the server: a predecessor's (rule 13). */
+extern int	auc_slot_adopt(int server, AucTicket *tickets);
+/* The answer is filled: wakes the backend, or frees an abandoned slot. */
+extern void auc_slot_answer(int index);
+
+#endif							/* AUC_SHM_SLOT_H */

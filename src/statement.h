@@ -1,0 +1,46 @@
+/*
+ * statement.h: SQL statements of the engine's own, with cached plans.
+ *
+ * For what is done seldom and for many rows at once: closing, verifying,
+ * consolidating, reads from the tables.  What a single bid needs goes through
+ * store.h instead.
+ *
+ * The texts qualify every name that is not in pg_catalog.  While a statement
+ * runs, the planner is told to use indexes: the tables grow from empty to huge
+ * between two runs of ANALYZE, and a plan that reads the whole journal is
+ * never the right one here.
+ */
+#ifndef AUC_STATEMENT_H
+#define AUC_STATEMENT_H
+
+#include "postgres.h"
+
+#include "executor/spi.h"
+
+#define AUC_STATEMENT_MAX_ARGS	6
+
+typedef struct AucStatement
+{
+	const char *text;
+	int			nargs;
+	Oid			argtypes[AUC_STATEMENT_MAX_ARGS];
+	SPIPlanPtr	plan;			/* kept for the life of the process */
+} AucStatement;
+
+/*
+ * Runs it inside SPI_connect .. SPI_finish, with a new snapshot where the
+ * isolation level allows one; returns the number of rows.  "expected" is the
+ * SPI_OK_ code it must end with.  No argument is NULL.
+ */
+extern uint64 auc_statement_run(AucStatement *statement, Datum *values,
+								int expected);
+/* A bigint[] as an argument. */
+extern Datum auc_statement_ids(int n, const int64 *ids);
+/* Column "column" (from 1) of row "row" (from 0) of the last result. */
+extern Datum auc_statement_datum(uint64 row, int column, bool *isnull);
+extern int64 auc_statement_int64(uint64 row, int column);	/* NULL: 0 */
+extern int32 auc_statement_int32(uint64 row, int column);	/* NULL: 0 */
+extern bool auc_statement_bool(uint64 row, int column); /* NULL: false */
+extern char auc_statement_char(uint64 row, int column); /* NULL: '\0' */
+
+#endif							/* AUC_STATEMENT_H */

@@ -1,0 +1,18 @@
+/*
+ * steward_close.h: the steward's work on auctions.
+ */
+#ifndef AUC_STEWARD_CLOSE_H
+#define AUC_STEWARD_CLOSE_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
+/*
+ * Closes what is due at "now"; then one batch each of verifying, consolidating
+ * and removing keys from Redis.  Outside a transaction.  *next_due: when to
+ * call again at the latest; not after now if there is more to do already.
+ */
+extern void auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due);
+
+#endif							/* AUC_STEWARD_CLOSE_H */

@@ -1,0 +1,284 @@
+/*
+ * verify.c: see verify.h.
+ *
+ * One statement reads the state rows and the bids, hence under one snapshot,
+ * also in a caller's transaction that keeps an old one.  Such a caller may see
+ * an auction still open that is closed by now; that is a serialization
+ * failure, never a difference.
+ *
+ * A difference is raised as an error inside a subtransaction, so that a batch
+ * of which one auction is bad is undone as a whole, whatever it did before.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "record.h"
+#include "statement.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+#include "verify.h"
+
+PG_FUNCTION_INFO_V1(auction__bid_checksum);
+
+/* Columns of the comparing statements. */
+enum
+{
+	COL_ID = 1,
+	COL_STATUS,
+	COL_BID_COUNT,
+	COL_PRICE,
+	COL_LEADER,
+	COL_CHECKSUM,
+	COL_START_PRICE,
+	COL_ROWS,
+	COL_FIRST,
+	COL_LAST,
+	COL_ROWS_CHECKSUM,
+	COL_LAST_AMOUNT,
+	COL_LAST_USER
+};
+
+#define COMPARE(table) \
+	"SELECT s.auction_id, s.status, s.bid_count, s.price, s.leader_id, " \
+	" s.checksum, s.start_price, count(b.bid_no), min(b.bid_no), " \
+	" max(b.bid_no), bit_xor(auction._bid_checksum(b.auction_id, b.bid_no, " \
+	" b.user_id, b.amount, b.placed_at, b.request_id, b.attributes)), " \
+	" max(b.amount) FILTER (WHERE b.bid_no = s.bid_count), " \
+	" max(b.user_id) FILTER (WHERE b.bid_no = s.bid_count) " \
+	"FROM auction._state s LEFT JOIN " table " b " \
+	" ON b.auction_id = s.auction_id " \
+	"WHERE s.auction_id = ANY ($1) GROUP BY s.auction_id"
+
+static AucStatement compare_journal = {
+	.text = COMPARE("auction.journal"),
+	.nargs = 1,.argtypes = {INT8ARRAYOID}
+};
+static AucStatement compare_history = {
+	.text = COMPARE("auction.history"),
+	.nargs = 1,.argtypes = {INT8ARRAYOID}
+};
+static AucStatement mark_verified = {
+	.text = "UPDATE auction._state SET verified_at = clock_timestamp() "
+	"WHERE auction_id = ANY ($1) AND status = 'c'",
+	.nargs = 1,.argtypes = {INT8ARRAYOID}
+};
+static AucStatement mark_quarantined = {
+	.text = "UPDATE auction._state SET status = 'q', reason = $2 "
+	"WHERE auction_id = $1 AND status = 'c'",
+	.nargs = 2,.argtypes = {INT8OID, TEXTOID}
+};
+
+static void
+raise_changed(int64 auction_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("auction %lld was changed by another transaction",
+					(long long) auction_id),
+			 errhint("Run the transaction again.")));
+}
+
+static void
+raise_different(int64 auction_id, AucBidsIn where, const char *what,
+				int64 in_row, int64 in_bids)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("%s of auction %lld is %lld in its state and %lld in auction.%s",
+					what, (long long) auction_id, (long long) in_row,
+					(long long) in_bids,
+					where == AUC_BIDS_IN_JOURNAL ? "journal" : "history")));
+}
+
+static void
+compare_number(uint64 row, AucBidsIn where, const char *what,
+			   int64 in_row, int64 in_bids)
+{
+	if (in_row != in_bids)
+		raise_different(auc_statement_int64(row, COL_ID), where, what,
+						in_row, in_bids);
+}
+
+/*
+ * The count alone is no proof that nothing is missing: a bid may be there
+ * under another number.  bid_no is unique, so count, least and greatest
+ * together are.
+ */
+static void
+compare_row(uint64 row, AucBidsIn where)
+{
+	int64		bid_count = auc_statement_int64(row, COL_BID_COUNT);
+	int64		price = auc_statement_int64(row, COL_PRICE);
+
+	if (auc_statement_char(row, COL_STATUS) != AUC_STATUS_CLOSED)
+		raise_changed(auc_statement_int64(row, COL_ID));
+	compare_number(row, where, "number of bids", bid_count,
+				   auc_statement_int64(row, COL_ROWS));
+	compare_number(row, where, "least bid_no", bid_count > 0 ? 1 : 0,
+				   auc_statement_int64(row, COL_FIRST));
+	compare_number(row, where, "greatest bid_no", bid_count,
+				   auc_statement_int64(row, COL_LAST));
+	if (bid_count == 0)
+		compare_number(row, where, "price", price,
+					   auc_statement_int64(row, COL_START_PRICE));
+	else
+	{
+		compare_number(row, where, "price", price,
+					   auc_statement_int64(row, COL_LAST_AMOUNT));
+		compare_number(row, where, "leader",
+					   auc_statement_int64(row, COL_LEADER),
+					   auc_statement_int64(row, COL_LAST_USER));
+	}
+	compare_number(row, where, "checksum",
+				   auc_statement_int64(row, COL_CHECKSUM),
+				   auc_statement_int64(row, COL_ROWS_CHECKSUM));
+}
+
+void
+auc_verify_compare(int n, const int64 *ids, AucBidsIn where)
+{
+	Datum		values[1];
+	uint64		rows;
+
+	values[0] = auc_statement_ids(n, ids);
+	rows = auc_statement_run(where == AUC_BIDS_IN_JOURNAL ?
+							 &compare_journal : &compare_history,
+							 values, SPI_OK_SELECT);
+	if (rows != (uint64) n)
+		raise_changed(ids[0]);
+	for (uint64 row = 0; row < rows; row++)
+		compare_row(row, where);
+}
+
+static void
+verify_work(int n, const int64 *ids)
+{
+	Datum		values[1];
+
+	SPI_connect();
+	auc_verify_compare(n, ids, AUC_BIDS_IN_JOURNAL);
+	values[0] = auc_statement_ids(n, ids);
+	if (auc_statement_run(&mark_verified, values, SPI_OK_UPDATE) != (uint64) n)
+		raise_changed(ids[0]);
+	SPI_finish();
+}
+
+int
+auc_verify_auctions(int n, int64 *ids)
+{
+	return auc_verify_each(verify_work, n, ids);
+}
+
+void
+auc_verify_quarantine(int64 auction_id, const char *reason)
+{
+	Datum		values[2];
+
+	SPI_connect();
+	values[0] = Int64GetDatum(auction_id);
+	values[1] = CStringGetTextDatum(reason);
+	if (auc_statement_run(&mark_quarantined, values, SPI_OK_UPDATE) != 1)
+		raise_changed(auction_id);
+	SPI_finish();
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("auction %lld is quarantined", (long long) auction_id),
+			 errdetail_internal("%s", reason),
+			 errhint("Its bids stay where they are until somebody has looked.")));
+}
+
+/* Errors that the data causes: trying again would not help. */
+static bool
+is_data_error(int sqlerrcode)
+{
+	int			class = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return class == ERRCODE_DATA_EXCEPTION ||
+		class == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
+		sqlerrcode == ERRCODE_DATA_CORRUPTED ||
+		sqlerrcode == ERRCODE_INDEX_CORRUPTED;
+}
+
+/* NULL: it went well; else why not, and everything it did is undone. */
+static char *
+attempt(AucVerifyWork work, int n, const int64 *ids)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char	   *volatile reason = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		work(n, ids);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (!is_data_error(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		reason = error->message;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return reason;
+}
+
+int
+auc_verify_each(AucVerifyWork work, int n, int64 *ids)
+{
+	int			good = 0;
+
+	if (n == 0 || (n > 1 && attempt(work, n, ids) == NULL))
+		return n;
+	for (int i = 0; i < n; i++)
+	{
+		int64		id = ids[i];
+		char	   *reason = attempt(work, 1, &id);
+
+		if (reason == NULL)
+			ids[good++] = id;
+		else
+			auc_verify_quarantine(id, reason);
+	}
+	return good;
+}
+
+/* ---- SQL ---- */
+
+/* NULL if one of the columns that every bid has is. */
+Datum
+auction__bid_checksum(PG_FUNCTION_ARGS)
+{
+	const uint8 *request_id = NULL;
+	char	   *attributes = NULL;
+	uint64		checksum;
+
+	for (int i = 0; i < 5; i++)
+		if (PG_ARGISNULL(i))
+			PG_RETURN_NULL();
+	if (!PG_ARGISNULL(5))
+		request_id = PG_GETARG_UUID_P(5)->data;
+	if (!PG_ARGISNULL(6))
+		attributes = DatumGetCString(DirectFunctionCall1(jsonb_out,
+														 PG_GETARG_DATUM(6)));
+	checksum = auc_bid_checksum(PG_GETARG_INT64(0), PG_GETARG_INT64(1),
+								PG_GETARG_INT64(2), PG_GETARG_INT64(3),
+								PG_GETARG_TIMESTAMPTZ(4), request_id,
+								attributes,
+								attributes ? strlen(attributes) : 0);
+	PG_RETURN_INT64((int64) checksum);
+}

@@ -1,0 +1,382 @@
+# AuctionTest.pm: what the TAP tests share, over PostgreSQL::Test::Cluster.
+#
+#   my $node = new_node('main');              # preloaded, started, extension
+#   my $redis = start_redis();                # unix socket, AOF everysec
+#   attach($node, 'postgres', $redis);        # CREATE SERVER, attach_redis
+#   my $id = new_auction($node, 'postgres', route => "'redis'");
+#   my $load = start_bidders($node, 'postgres', $id, $id, seconds => 3);
+#   kill 9, worker_pid($node, 'postgres', 'router');
+#   my $told = finish_bidders($load);         # counts and latencies
+#   check_answers($node, 'postgres', $load);  # tests
+#
+# Nothing here sleeps for a time: every wait is for a condition, with
+# PostgreSQL::Test::Utils::timeout_default as its limit.
+package AuctionTest;
+
+use strict;
+use warnings;
+
+use Carp;
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename qw(dirname);
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep time);
+
+use AuctionTest::Redis;
+
+our @EXPORT = qw(
+  new_node start_redis attach new_auction poll poll_until worker_pid
+  wait_workers wait_lanes wait_applied wait_status wait_gone
+  start_bidders finish_bidders check_answers check_auctions sql_error
+);
+
+my $test_dir = dirname(dirname(abs_path(__FILE__)));
+
+# A started node with the library preloaded and the extension in "postgres".
+#   conf       more configuration
+#   preload    0: the library is not preloaded
+#   extension  0: no CREATE EXTENSION
+#   start      0: only initialised (no extension either)
+#   streaming  1: can be backed up and have standbys
+sub new_node
+{
+	my ($name, %opt) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(allows_streaming => $opt{streaming} ? 1 : 0);
+	my $conf = slurp_file("$test_dir/auction.conf");
+	$conf =~ s/^(shared_preload_libraries|auction\.).*\n//mg
+	  if defined $opt{preload} && !$opt{preload};
+	# Cluster.pm's own settings are for tests that never crash a backend, and
+	# its log of every statement would hold thousands of bids.
+	$node->append_conf(
+		'postgresql.conf', $conf . <<"CONF" . ($opt{conf} // '') . "\n");
+restart_after_crash = on
+log_statement = none
+max_connections = 100
+shared_buffers = 64MB
+CONF
+	return $node if defined $opt{start} && !$opt{start};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION auction')
+	  if !defined $opt{extension} || $opt{extension};
+	return $node;
+}
+
+# See AuctionTest::Redis for options and methods.
+sub start_redis
+{
+	my $redis = AuctionTest::Redis->new(@_);
+	$redis->start;
+	return $redis;
+}
+
+# Makes the server object and attaches it; waits until its lanes take bids.
+#   server   its name (redis1)
+#   lanes    how many (1)
+#   options  more options, SQL text
+#   wait     0: does not wait
+sub attach
+{
+	my ($node, $db, $redis, %opt) = @_;
+	my $server = $opt{server} // 'redis1';
+	my $lanes = $opt{lanes} // 1;
+	my $socket = $redis->socket;
+	my $options = defined $opt{options} ? ", $opt{options}" : '';
+
+	$node->safe_psql($db, <<"SQL");
+CREATE SERVER $server FOREIGN DATA WRAPPER auction_redis
+	OPTIONS (host '$socket'$options);
+SELECT auction.attach_redis('$server', $lanes);
+SQL
+	wait_lanes($node, $db, 'normal')
+	  if !defined $opt{wait} || $opt{wait};
+	return $server;
+}
+
+# Values are SQL expressions. Returns the id.
+sub new_auction
+{
+	my ($node, $db, %columns) = @_;
+
+	$columns{seller_id} //= 0;
+	$columns{ends_at} //= "now() + interval '1 hour'";
+	my @names = sort keys %columns;
+	return $node->safe_psql($db,
+			'INSERT INTO auction.auctions ('
+		  . join(', ', @names)
+		  . ') VALUES ('
+		  . join(', ', map { $columns{$_} } @names)
+		  . ') RETURNING id');
+}
+
+# Calls the function until it returns something true, which is returned.
+sub poll
+{
+	my ($what, $function) = @_;
+	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	while (time < $end)
+	{
+		my $result = $function->();
+		return $result if $result;
+		usleep(50_000);
+	}
+	croak "timed out waiting until $what";
+}
+
+# Until the query returns this; a server that is away is asked again.
+sub poll_until
+{
+	my ($node, $db, $query, $expected) = @_;
+
+	$expected //= 't';
+	my $last = '';
+	my $good = eval {
+		poll(
+			"query returns it",
+			sub {
+				my ($ret, $out, $err) = ask($node, $db, $query);
+				$last = "$out$err";
+				return $ret == 0 && $out eq $expected;
+			});
+	};
+	croak "timed out: expected \"$expected\", last was \"$last\" for: $query"
+	  if !$good;
+	return 1;
+}
+
+# (exit status, output, error output); never dies.
+sub ask
+{
+	my ($node, $db, $query) = @_;
+	my ($out, $err) = ('', '');
+
+	my $ret = $node->psql(
+		$db, $query,
+		stdout => \$out,
+		stderr => \$err,
+		on_error_die => 0,
+		on_error_stop => 1);
+	return ($ret, $out, $err);
+}
+
+# SQLSTATE of a statement's error, '' if there was none.
+sub sql_error
+{
+	my ($node, $db, $query) = @_;
+	my ($ret, $out, $err) =
+	  ask($node, $db, "\\set VERBOSITY sqlstate\n$query");
+
+	return '' if $ret == 0;
+	return $err =~ /(?:ERROR|FATAL):\s+(\w{5})/ ? $1 : $err;
+}
+
+# kind: launcher, steward, router, drain. Waits until there is one, and that
+# it is another one than "not", if given.
+sub worker_pid
+{
+	my ($node, $db, $kind, %opt) = @_;
+	my $database = $kind eq 'launcher' ? '' : "AND datname = '$db'";
+	my $other = $opt{not} ? "AND pid <> $opt{not}" : '';
+	my $query = <<"SQL";
+SELECT pid FROM pg_stat_activity
+ WHERE backend_type = 'auction $kind' $database $other
+ ORDER BY backend_start DESC LIMIT 1
+SQL
+
+	return poll(
+		"there is a $kind",
+		sub {
+			my ($ret, $out, $err) = ask($node, 'postgres', $query);
+			return $ret == 0 && $out ne '' ? $out : undef;
+		});
+}
+
+sub wait_workers
+{
+	my ($node, $db, @kinds) = @_;
+
+	worker_pid($node, $db, $_) for @kinds;
+	return;
+}
+
+# Until no worker is left in the database (kind: only of that kind).
+sub wait_gone
+{
+	my ($node, $db, $kind) = @_;
+	my $which =
+	  defined $kind
+	  ? "= 'auction $kind'"
+	  : "IN ('auction steward', 'auction router', 'auction drain')";
+
+	return poll_until($node, 'postgres', <<"SQL");
+SELECT NOT EXISTS (SELECT FROM pg_stat_activity
+ WHERE backend_type $which AND datname = '$db')
+SQL
+}
+
+# Until all lanes are in this state.
+sub wait_lanes
+{
+	my ($node, $db, $state) = @_;
+
+	return poll_until($node, $db, <<"SQL");
+SELECT count(*) > 0 AND bool_and(state = '$state') FROM auction.stat_lanes
+SQL
+}
+
+# Until everything accepted before this is in the journal.
+sub wait_applied
+{
+	my ($node, $db) = @_;
+
+	return poll_until($node, $db, "SELECT auction.wait_applied('5s')");
+}
+
+sub wait_status
+{
+	my ($node, $db, $auction, $status) = @_;
+
+	return poll_until($node, $db,
+		"SELECT status FROM auction.standings WHERE id = $auction", $status);
+}
+
+# Builds the program once a test run.
+sub bidders_program
+{
+	my $build = "$PostgreSQL::Test::Utils::tmp_check/load";
+	my $program = "$build/bidders";
+
+	system_or_bail('make', '-s', '-C', "$test_dir/load", "BUILD=$build",
+		'bidders');
+	return $program;
+}
+
+my $nloads = 0;
+
+# Bidders on auctions first..last in the background; options are those of
+# test/load/bidders.c without the dashes, with _ for -.
+sub start_bidders
+{
+	my ($node, $db, $first, $last, %opt) = @_;
+	my $number = ++$nloads;
+	my $answers =
+	  "$PostgreSQL::Test::Utils::tmp_check/answers_$$.$number";
+	my @cmd = (
+		bidders_program(), '--connect', $node->connstr($db),
+		'--answers', $answers);
+
+	# request ids must not come twice in a test, so the seed may not either
+	$opt{seed} //= 1000 * $number;
+	note "bidders: seed $opt{seed}";
+	foreach my $name (sort keys %opt)
+	{
+		(my $option = $name) =~ tr/_/-/;
+		push @cmd, "--$option", $opt{$name};
+	}
+	push @cmd, $first, $last;
+
+	my $load = {
+		answers => $answers,
+		first => $first,
+		last => $last,
+		out => '',
+		err => ''
+	};
+	$load->{run} =
+	  IPC::Run::start(\@cmd, '<', \undef, '>', \$load->{out}, '2>',
+		\$load->{err});
+	return $load;
+}
+
+# Waits for the end; { accepted => .., rejected => .., not_recorded => ..,
+# unknown => .., p50_us => .., p99_us => .., longest_gap_us => .. }
+sub finish_bidders
+{
+	my ($load) = @_;
+
+	$load->{run}->finish;
+	croak "bidders failed: $load->{err}" if $load->{run}->result(0) != 0;
+	my %told = $load->{out} =~ /^(\w+) ([\d.]+)$/mg;
+	note join ', ', map { "$_ $told{$_}" } sort keys %told;
+	$load->{told} = \%told;
+	return \%told;
+}
+
+# Tests: what was answered is what was recorded, once. Every load whose bids
+# went to these auctions must be given. Call it when all is applied.
+sub check_answers
+{
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($node, $db, @loads) = @_;
+
+	$node->safe_psql($db, <<"SQL");
+DROP TABLE IF EXISTS auction_test_answers;
+CREATE TABLE auction_test_answers (auction_id bigint, user_id bigint,
+	amount bigint, request_id uuid, outcome text, bid_no bigint, why text);
+SQL
+	foreach my $load (@loads)
+	{
+		finish_bidders($load) if !defined $load->{told};
+		$node->safe_psql($db,
+			"\\copy auction_test_answers FROM '$load->{answers}'");
+	}
+	my $join = <<"SQL";
+SELECT count(*) FROM auction_test_answers a LEFT JOIN
+ (SELECT request_id, count(*) AS n, min(bid_no) AS bid_no,
+	min(auction_id) AS auction_id, min(user_id) AS user_id,
+	min(amount) AS amount
+  FROM auction.bids WHERE request_id IS NOT NULL GROUP BY request_id) b
+ USING (request_id)
+SQL
+	is($node->safe_psql($db, <<"SQL"), '0', 'accepted: recorded once, as said');
+$join WHERE outcome = 'accepted' AND (b.n IS NULL OR b.n <> 1 OR
+ (a.auction_id, a.user_id, a.amount, a.bid_no)
+ IS DISTINCT FROM (b.auction_id, b.user_id, b.amount, b.bid_no))
+SQL
+	is($node->safe_psql($db,
+			"$join WHERE outcome IN ('rejected', 'not_recorded') "
+			  . 'AND b.n IS NOT NULL'),
+		'0', 'rejected or not recorded: not there');
+	is($node->safe_psql($db, "$join WHERE outcome = 'unknown' AND b.n > 1"),
+		'0', 'unknown: there once at most');
+	foreach my $load (@loads)
+	{
+		check_auctions($node, $db, $load->{first}, $load->{last});
+	}
+	return;
+}
+
+# Tests: rule 18 and the state, for auctions first..last.
+sub check_auctions
+{
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($node, $db, $first, $last) = @_;
+	my $which = "auction_id BETWEEN $first AND $last";
+
+	is($node->safe_psql($db, <<"SQL"), '0', 'bid_no is 1..n, amounts rise');
+SELECT count(*) FROM
+ (SELECT bid_no, row_number() OVER w AS n, amount,
+	lag(amount) OVER w AS before, placed_at, lag(placed_at) OVER w AS earlier
+  FROM auction.bids WHERE $which
+  WINDOW w AS (PARTITION BY auction_id ORDER BY bid_no)) b
+WHERE bid_no <> n OR amount <= before OR placed_at < earlier
+SQL
+	is($node->safe_psql($db, <<"SQL"), '0', 'standings are those of the bids');
+SELECT count(*) FROM auction.standings s LEFT JOIN LATERAL
+ (SELECT count(*) AS n, max(amount) AS price,
+	(array_agg(user_id ORDER BY bid_no DESC))[1] AS leader
+  FROM auction.bids b WHERE b.auction_id = s.id) b ON true
+WHERE s.id BETWEEN $first AND $last
+ AND (s.bid_count <> b.n
+	OR b.n > 0 AND (s.price, s.leader_id) <> (b.price, b.leader))
+SQL
+	return;
+}
+
+1;

@@ -1,0 +1,172 @@
+# AuctionTest::Redis: a throw-away Redis on a unix socket.
+#
+# Its directory outlives a restart, so an append-only file is read again.  All
+# signals go to the process that was started here, never to a name.
+package AuctionTest::Redis;
+
+use strict;
+use warnings;
+
+use Carp;
+use File::Path qw(remove_tree);
+use IPC::Run ();
+use POSIX ":sys_wait_h";
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(usleep time);
+
+my @all;
+
+# Options: appendonly (yes), appendfsync (everysec), conf (more lines).
+sub new
+{
+	my ($class, %opt) = @_;
+	my $dir = PostgreSQL::Test::Utils::tempdir_short();
+
+	my $self = bless {
+		dir => $dir,
+		appendonly => $opt{appendonly} // 'yes',
+		appendfsync => $opt{appendfsync} // 'everysec',
+		conf => $opt{conf} // ''
+	}, $class;
+	push @all, $self;
+	return $self;
+}
+
+sub socket { my ($self) = @_; return "$self->{dir}/redis.sock"; }
+sub dir { my ($self) = @_; return $self->{dir}; }
+sub pid { my ($self) = @_; return $self->{pid}; }
+
+# Options: wait (0: does not wait until it answers).
+sub start
+{
+	my ($self, %opt) = @_;
+
+	croak 'Redis is running' if $self->{pid};
+	my $file = "$self->{dir}/redis.conf";
+	open my $conf, '>', $file or croak "could not write $file: $!";
+	print $conf <<"CONF";
+port 0
+unixsocket $self->{dir}/redis.sock
+dir $self->{dir}
+pidfile $self->{dir}/redis.pid
+appendonly $self->{appendonly}
+appendfsync $self->{appendfsync}
+save ""
+$self->{conf}
+CONF
+	close $conf;
+
+	my $pid = fork // croak "could not fork: $!";
+	if ($pid == 0)
+	{
+		open STDIN, '<', '/dev/null';
+		open STDOUT, '>>', "$self->{dir}/log";
+		open STDERR, '>>', "$self->{dir}/log";
+		exec('redis-server', $file) or POSIX::_exit(127);
+	}
+	$self->{pid} = $pid;
+	return if defined $opt{wait} && !$opt{wait};
+
+	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+	while (time < $end)
+	{
+		return if $self->try('PING') eq 'PONG';
+		if (waitpid($pid, WNOHANG) == $pid)
+		{
+			$self->{pid} = undef;
+			last;
+		}
+		usleep(20_000);
+	}
+	croak 'Redis did not start: ' . slurp_file("$self->{dir}/log");
+}
+
+# A command's output, one line a value; '' if there is no answer.
+sub try
+{
+	my ($self, @command) = @_;
+	my ($out, $err) = ('', '');
+
+	IPC::Run::run([ 'redis-cli', '-s', $self->socket, '--raw', @command ],
+		'<', \undef, '>', \$out, '2>', \$err);
+	chomp $out;
+	return $out;
+}
+
+# The same, but dies if there is no answer, or an error.
+sub cli
+{
+	my ($self, @command) = @_;
+	my ($out, $err) = ('', '');
+
+	IPC::Run::run(
+		[ 'redis-cli', '-e', '-s', $self->socket, '--raw', @command ],
+		'<', \undef, '>', \$out, '2>', \$err)
+	  or croak "redis-cli @command: $err$out";
+	chomp $out;
+	return $out;
+}
+
+sub _gone
+{
+	my ($self) = @_;
+
+	waitpid($self->{pid}, 0);
+	$self->{pid} = undef;
+	unlink $self->socket;
+	return;
+}
+
+sub kill9
+{
+	my ($self) = @_;
+
+	return if !$self->{pid};
+	kill 'KILL', $self->{pid};
+	$self->_gone;
+	return;
+}
+
+# In good order: the append-only file is flushed.
+sub stop
+{
+	my ($self) = @_;
+
+	return if !$self->{pid};
+	kill 'CONT', $self->{pid};
+	kill 'TERM', $self->{pid};
+	$self->_gone;
+	return;
+}
+
+sub restart { my ($self) = @_; $self->stop; $self->start; return; }
+
+# Hangs: connections stay, nothing is answered.
+sub freeze { my ($self) = @_; kill 'STOP', $self->{pid}; return; }
+sub thaw { my ($self) = @_; kill 'CONT', $self->{pid}; return; }
+
+# Forgets everything; only while stopped.
+sub wipe
+{
+	my ($self) = @_;
+
+	croak 'Redis is running' if $self->{pid};
+	remove_tree("$self->{dir}/appendonlydir");
+	unlink "$self->{dir}/dump.rdb";
+	return;
+}
+
+END
+{
+	my $exit_code = $?;
+	foreach my $redis (@all)
+	{
+		next if !$redis->{pid};
+		kill 'CONT', $redis->{pid};
+		kill 'KILL', $redis->{pid};
+		waitpid($redis->{pid}, 0);
+	}
+	$? = $exit_code;
+}
+
+1;
