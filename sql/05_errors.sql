@@ -1,6 +1,7 @@
 -- A wrong value in every field, and what the error says.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS auction;
+SET timezone = 'UTC';
 -- SQLSTATE, message, detail, hint and column of the error, if there is one.
 CREATE FUNCTION try(command text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
@@ -113,7 +114,9 @@ SELECT try($$INSERT INTO auction.auctions (seller_id, ends_at)
 SELECT try($$INSERT INTO auction.auctions (seller_id, starts_at, ends_at)
 	VALUES (1, '-infinity', '2099-01-01')$$);
 SELECT try($$INSERT INTO auction.auctions (seller_id, ends_at)
-	VALUES (1, '10000-01-01 UTC')$$) = '22008: value "10000-01-01 00:00:00+00" is out of range for column "ends_at"';
+	VALUES (1, '10000-01-01')$$);
+SELECT try($$INSERT INTO auction.auctions (seller_id, ends_at, start_price)
+	VALUES (1, '2099-01-01', -1)$$);
 SELECT try($$INSERT INTO auction.auctions (seller_id, ends_at, start_price)
 	VALUES (1, '2099-01-01', 9007199254740992)$$);
 SELECT try($$INSERT INTO auction.auctions (seller_id, ends_at, increment)

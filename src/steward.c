@@ -64,7 +64,7 @@ auc_steward_main(Datum arg)
 
 	if (sigsetjmp(local_sigjmp_buf, 1) != 0)
 	{
-		auc_worker_recover(AUC_WORKER_STEWARD, -1, context);
+		auc_worker_recover(context);
 		/* whoever sets the latch meanwhile is served by the next round */
 		ResetLatch(MyLatch);
 		wait_until(TimestampTzPlusMilliseconds(GetCurrentTimestamp(),

@@ -183,7 +183,7 @@ report_context(void *arg)
 	errcontext("%s", (const char *) arg);
 }
 
-/* Names the process in pg_stat_activity and in every message of its own. */
+/* Names the process in pg_stat_activity, and its server in its messages. */
 static void
 name_process(AucWorkerKind kind, int server)
 {
@@ -199,7 +199,8 @@ name_process(AucWorkerKind kind, int server)
 	callback.callback = report_context;
 	callback.arg = name;
 	callback.previous = NULL;
-	error_context_stack = &callback;
+	if (server >= 0)
+		error_context_stack = &callback;
 }
 
 static void
@@ -308,8 +309,9 @@ auc_worker_xact_commit(void)
  * of autovacuum.c.  The caller waits a second before it goes on.
  */
 void
-auc_worker_recover(AucWorkerKind kind, int server, MemoryContext context)
+auc_worker_recover(MemoryContext context)
 {
+	error_context_stack = NULL;
 	HOLD_INTERRUPTS();
 	EmitErrorReport();
 	AbortCurrentTransaction();
@@ -320,6 +322,5 @@ auc_worker_recover(AucWorkerKind kind, int server, MemoryContext context)
 	FlushErrorState();
 	MemoryContextReset(context);
 	RESUME_INTERRUPTS();
-	name_process(kind, server);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

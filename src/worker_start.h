@@ -18,7 +18,6 @@ extern void auc_worker_start(AucWorkerKind kind, Oid dboid, int server,
 /* Has it been a minute since a limit was last reported?  Notes the time. */
 extern bool auc_worker_log_limit(TimestampTz now);
 /* After siglongjmp: reports the error, aborts, resets "context". */
-extern void auc_worker_recover(AucWorkerKind kind, int server,
-							   MemoryContext context);
+extern void auc_worker_recover(MemoryContext context);
 
 #endif							/* AUC_WORKER_START_H */

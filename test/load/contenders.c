@@ -22,17 +22,23 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(contender_noop);
 PG_FUNCTION_INFO_V1(contender_evalsha);
 
-/* The rules of an open auction, and what the extension keeps in Redis. */
+/*
+ * The rules of an open auction, and what the extension keeps in Redis.  Redis
+ * serves the connections in no order of time, so most of many bidders would be
+ * overtaken by a higher amount: those are raised here, to be accepted.
+ */
 static const char script[] =
 "local state = redis.call('HMGET', KEYS[1], 'price', 'bid_count')\n"
 "local price = tonumber(state[1] or '0')\n"
-"if tonumber(ARGV[2]) <= price then return {0, price, state[2] or '0'} end\n"
+"local amount = math.max(tonumber(ARGV[2]), price + 1)\n"
+"if amount <= price then return {0, price, state[2] or '0'} end\n"
+"local text = string.format('%.0f', amount)\n"
 "local n = tonumber(state[2] or '0') + 1\n"
-"redis.call('HSET', KEYS[1], 'price', ARGV[2], 'leader', ARGV[1],\n"
+"redis.call('HSET', KEYS[1], 'price', text, 'leader', ARGV[1],\n"
 "  'bid_count', n)\n"
-"redis.call('XADD', KEYS[2], '*', 'b', ARGV[1] .. ' ' .. ARGV[2])\n"
-"redis.call('ZADD', KEYS[3], 'GT', ARGV[2], ARGV[1])\n"
-"return {1, tonumber(ARGV[2]), n}";
+"redis.call('XADD', KEYS[2], '*', 'b', ARGV[1] .. ' ' .. text)\n"
+"redis.call('ZADD', KEYS[3], 'GT', text, ARGV[1])\n"
+"return {1, amount, n}";
 
 static redisContext *redis = NULL;
 static char script_sha[64];

@@ -26,7 +26,11 @@ SQL
 
 # ---- start, without a restart of the server ----
 
-my $node = new_node('main', streaming => 1);
+# its launcher would take a worker slot
+my $node = new_node(
+	'main',
+	streaming => 1,
+	conf => 'max_logical_replication_workers = 0');
 wait_workers($node, 'postgres', 'launcher', 'steward');
 pass('steward starts after CREATE EXTENSION');
 is( $node->safe_psql(
@@ -270,7 +274,7 @@ $standby->stop;
 
 # ---- too few worker slots ----
 
-$node->append_conf('postgresql.conf', 'max_worker_processes = 4');
+$node->append_conf('postgresql.conf', 'max_worker_processes = 3');
 $node->restart;
 wait_workers($node, 'postgres', 'launcher', 'steward');
 $node->safe_psql('postgres', 'CREATE DATABASE three');
