@@ -12,7 +12,7 @@ FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
 WHERE e.extname = 'auction' AND d.refclassid = 'pg_extension'::regclass
 	AND d.deptype = 'e'
 	AND d.classid <> 'pg_type'::regclass
-ORDER BY object COLLATE "C";
+ORDER BY pg_describe_object(d.classid, d.objid, 0) COLLATE "C";
 
 -- Functions: what may be done with them where.
 SELECT p.oid::regprocedure AS function, p.provolatile, p.proparallel,
@@ -37,7 +37,7 @@ WHERE p.pronamespace = 'auction'::regnamespace AND a.grantee = 0;
 
 -- Every public object has a comment; the names that begin with _ and what
 -- belongs to a table are internal.
-SELECT c.oid::regclass AS without_comment
+SELECT c.oid::regclass::text AS without_comment
 FROM pg_class c
 WHERE c.relnamespace = 'auction'::regnamespace
 	AND c.relkind IN ('r', 'p', 'v', 'c') AND NOT c.relispartition
@@ -45,7 +45,7 @@ WHERE c.relnamespace = 'auction'::regnamespace
 	AND coalesce(obj_description(c.oid, 'pg_class'),
 		obj_description(c.reltype, 'pg_type')) IS NULL
 UNION ALL
-SELECT p.oid::regprocedure::regproc::regclass
+SELECT p.oid::regprocedure::text
 FROM pg_proc p
 WHERE p.pronamespace = 'auction'::regnamespace
 	AND p.proname NOT LIKE '\_%'
