@@ -87,10 +87,12 @@ SELECT * FROM agree WHERE auction_id = 7002;
 
 -- A check that a DBA adds to the journal holds for the engine, too, and leaves
 -- nothing behind.
+\set VERBOSITY terse
 ALTER TABLE auction.journal ADD CONSTRAINT no_user_66 CHECK (user_id <> 66);
 SELECT accepted FROM auction.place_bid(7002, 66, 1000);
 INSERT INTO auction.bids (auction_id, user_id, amount)
 VALUES (7002, 65, 1000), (7002, 66, 2000);
+\set VERBOSITY default
 ALTER TABLE auction.journal DROP CONSTRAINT no_user_66;
 SELECT * FROM agree WHERE auction_id = 7002;
 

@@ -75,7 +75,7 @@ DECLARE
 BEGIN
 	INSERT INTO auction.bids (auction_id, user_id, amount)
 	VALUES (9001, 8, 37) RETURNING bid_no INTO no;
-	ASSERT no = 19, no;
+	ASSERT no = 18, no;
 END
 $$;
 WITH placed AS (
@@ -112,9 +112,11 @@ INSERT INTO auction.bids (auction_id, user_id, amount) VALUES (9002, 8, 81)
 RETURNING bid_no;
 COMMIT;
 
--- What a view cannot do says so.
+-- A bid conflicts with nothing.
 INSERT INTO auction.bids (auction_id, user_id, amount) VALUES (9002, 8, 90)
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING RETURNING bid_no;
+
+-- What a view cannot do says so.
 INSERT INTO auction.bids DEFAULT VALUES;
 MERGE INTO auction.bids b USING (VALUES (9002, 1)) v (id, no)
 	ON b.auction_id = v.id

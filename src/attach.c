@@ -8,8 +8,8 @@
  *
  * Against each other, and against DROP SERVER, they are safe by a lock on the
  * server object, held to the end of the transaction.  A lane that is being
- * detached must get no new auction: detaching locks its row FOR UPDATE, and
- * whoever gives a lane to an auction locks it FOR KEY SHARE.
+ * detached must get no new auction: detaching locks auction.auctions against
+ * INSERT, waits for those under way, and only then looks.
  */
 #include "postgres.h"
 
@@ -270,10 +270,14 @@ auction_attach_redis(PG_FUNCTION_ARGS)
 
 /* ---- detach ---- */
 
-/* The lanes' rows stay locked: no auction gets one of them any more. */
+/* From here to the end of the transaction no auction gets a lane. */
 static void
 lock_lanes(Name name)
 {
+	if (SPI_execute("LOCK TABLE auction.auctions IN SHARE MODE", false, 0) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not lock auction.auctions")));
 	if (execute("SELECT id FROM auction.lanes WHERE server = $1 AND $2 = 0 "
 				"ORDER BY id FOR UPDATE", name, 0) == 0)
 		ereport(ERROR,

@@ -4,8 +4,9 @@
  * The auction's lock (lock.h) comes first; all bids on the auction queue
  * there, and whoever has it reads the row with a fresh snapshot, so that it
  * sees what the one before committed, asks the rules, and writes row and
- * journal.  An accepted bid keeps the lock until its transaction ends, for its
- * row is not committed before; a refused one changed nothing and gives it back.
+ * journal.  An accepted bid keeps the lock until its transaction ends, for
+ * its row is not committed before; a refused one changed nothing and gives it
+ * back.
  *
  * The row's own lock is never waited for: who else could hold it, the drain,
  * writes the row only while the route is redis, and then nothing is done here.

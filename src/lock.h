@@ -4,9 +4,9 @@
  * A heavyweight lock in a class of its own beside the advisory locks, so that
  * no SQL can take it by accident.  Exclusive; held to the end of the
  * transaction, or given back at once.
- *   held by   bids on route table, INSERT/DELETE of the auction and UPDATE of a
- *             deciding column, the steward's closes on route table, verify and
- *             consolidate
+ *   held by   bids on route table, DELETE of the auction and UPDATE of a
+ *             deciding column (not INSERT: see trigger.c), the steward's closes
+ *             on route table, verify and consolidate
  *   tested by the router while it loads the auction, without waiting
  * The drain does not take it: while the committed route is redis it alone
  * writes the state row.  Nobody waits for a router while holding it, but for

@@ -18,7 +18,7 @@
 #define OUT_MIN			((size_t) 64 * 1024)
 #define OUT_KEEP		((size_t) 1024 * 1024)
 /* Redis takes nothing, yet the owner goes on sending: better no connection. */
-#define OUT_MAX			((size_t) 256 * 1024 * 1024)
+#define OUT_MAX			((size_t) 64 * 1024 * 1024)
 #define PENDING_MIN		64
 #define PENDING_KEEP	16384
 

@@ -2,7 +2,9 @@
  * router.h: the parts of the router; included by router*.c only.
  *
  * router.c         process, main loop, connection
- * router_lane.c    taking a lane, recovering, appending, confirming
+ * router_lane.c    a lane's part of a turn, its state, freeing the tail
+ * router_take.c    taking a lane, comparing or recovering its log
+ * router_append.c  appending to the log, trimming it
  * router_decide.c  requests in ticket order, the rules, who waits for what
  * router_live.c    loading and letting go of auctions; the router's SQL
  * router_book.c    books in Redis: reading, checking, rebuilding, removing
@@ -66,6 +68,7 @@ typedef struct AucRouterLane
 	bool		full;			/* this turn: the tail has no room */
 
 	AucLanePhase phase;
+	uint32		fenced_on;		/* connection that found it is not ours */
 	uint64		term;
 	uint64		stored_term;	/* in auction._lane_terms */
 	char		stored_run_id[64];	/* Redis that had the log last */
@@ -168,14 +171,28 @@ extern void auc_router_step(AucRouter *router, TimestampTz now);
 
 /* router_lane.c */
 extern void auc_router_lane_begin(AucRouterLane *rl);
-extern void auc_router_lane_connected(AucRouterLane *rl);
 extern void auc_router_lane_disconnected(AucRouterLane *rl);
 extern void auc_router_lane_turn(AucRouterLane *rl);
-extern void auc_router_lane_send(AucRouterLane *rl);
 extern void auc_router_lane_publish(AucRouterLane *rl);
-extern void auc_router_lane_upkeep(AucRouterLane *rl, TimestampTz now);
 extern void auc_router_lane_fence(AucRouterLane *rl, const char *why);
-extern bool auc_router_lane_unlogged(const AucRouterLane *rl);
+/* The log has everything up to the position. */
+extern void auc_router_lane_confirm(AucRouterLane *rl, uint64 position);
+/* If it sleeps until there is something to apply, or somebody waits for it. */
+extern void auc_router_lane_wake_drain(AucRouterLane *rl);
+/* An answer nobody can work with: closes the connection, to take again. */
+extern void auc_router_lane_give_up(AucRouterLane *rl, const char *what,
+									const redisReply *reply);
+extern bool auc_router_reply_is(const redisReply *reply, const char *text);
+extern int	auc_router_log_key(AucRouterLane *rl, char *key);
+extern int	auc_router_term_key(AucRouterLane *rl, char *key);
+
+/* router_take.c */
+extern void auc_router_begin_recovery(AucRouterLane *rl);
+extern void auc_router_advance(AucRouterLane *rl);
+
+/* router_append.c */
+extern void auc_router_lane_send(AucRouterLane *rl);
+extern void auc_router_lane_upkeep(AucRouterLane *rl, TimestampTz now);
 
 /* router_decide.c */
 extern void auc_router_adopt(AucRouter *router);

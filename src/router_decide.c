@@ -438,6 +438,8 @@ auc_router_decide(AucRouter *router, TimestampTz now)
 		router->lanes[i].full = false;
 	for (int i = 0; i < n; i++)
 		decide(router, &router->tickets[i], now);
+	if (router->nloads == 0)
+		router->load_at = 0;	/* who waited for a busy auction has gone */
 	if (router->nloads == 0 || now < router->load_at)
 		return;
 

@@ -64,6 +64,7 @@ static void
 init_lane(AucLane *lane)
 {
 	pg_atomic_init_u32(&lane->state, AUC_LANE_UNKNOWN);
+	pg_atomic_init_u32(&lane->fenced_recovering, 0);
 	pg_atomic_init_u64(&lane->since, 0);
 	pg_atomic_init_u64(&lane->term, 0);
 	pg_atomic_init_u64(&lane->published, 0);

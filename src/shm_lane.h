@@ -36,7 +36,10 @@
  *   DEGRADED -> RETURNING  connected, lane taken, appending what Redis lacks
  *   RETURNING -> NORMAL    the log has all of the tail
  *   RETURNING -> DEGRADED  Redis went away again
- *   any -> FENCED          Redis holds the lane for somebody else
+ *   any -> FENCED          Redis holds the lane for somebody else, or its log
+ *                          cannot be ours
+ *   FENCED -> RECOVERING   a new connection could take the lane, which was ...
+ *   FENCED -> RETURNING    ... or was not recovering when it was fenced
  * A new router (the old one died) starts from the state it finds.
  */
 typedef enum AucLaneState
@@ -65,6 +68,7 @@ typedef struct AucLane
 
 	/* router */
 	pg_atomic_uint32 state;		/* AucLaneState */
+	pg_atomic_uint32 fenced_recovering; /* 1: was RECOVERING when fenced */
 	pg_atomic_uint64 since;		/* TimestampTz of the last change of state */
 	pg_atomic_uint64 term;
 	pg_atomic_uint64 published; /* last position in the tail */
