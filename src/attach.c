@@ -352,6 +352,12 @@ auction_detach_redis(PG_FUNCTION_ARGS)
 	Caller		caller;
 
 	check_may_write("detach_redis()");
+	/* an old snapshot would not show the auctions of a moment ago */
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("detach_redis() cannot run in a transaction of this isolation level"),
+				 errhint("Use READ COMMITTED.")));
 	/* a server that was dropped while nobody watched must be detachable */
 	serverid = get_foreign_server_oid(NameStr(*name), true);
 	if (OidIsValid(serverid))

@@ -375,7 +375,12 @@ report_given_up(AucHandOver *bids, int first, int n, AucGiveUp why, int nbids)
 	accepted = count_accepted(first + n, bids);
 	drop_wave();
 	if (culprit == NULL)
+	{
+		/* all answers came while we gave up: a verdict beats a cancel */
+		if (why == GIVE_UP_CANCEL && !ProcDiePending && first + n == nbids)
+			QueryCancelPending = false;
 		return;
+	}
 	if (ProcDiePending)
 	{
 		ereport(WARNING,

@@ -8,9 +8,9 @@
  * than what was true when the question was put.
  *
  * Nothing here waits for a router while it holds an auction's lock, but to
- * have the auction let go.  A transaction that holds the lock already (it has
- * inserted the auction, say) would wait for itself (rule 3): reads answer from
- * the tables then, a close is refused.
+ * have the auction let go.  A transaction that holds the lock already, or has
+ * inserted the auction, would wait for itself (rule 3): reads answer from the
+ * tables then, a close is refused.
  */
 #include "postgres.h"
 
@@ -65,6 +65,13 @@ find_row(int64 auction_id, AucRow *row)
 	return found;
 }
 
+/* This transaction keeps the router from loading it. */
+static bool
+is_own(const AucRow *row)
+{
+	return row->own || auc_lock_held(row->auction.id);
+}
+
 /* Asks the auction's router, if it may be live. false: take the tables. */
 static bool
 ask_live(int64 auction_id, AucAsk *ask)
@@ -75,7 +82,7 @@ ask_live(int64 auction_id, AucAsk *ask)
 		!find_row(auction_id, &row) ||
 		row.route != AUC_ROUTE_REDIS ||
 		row.state.status != AUC_STATUS_OPEN ||
-		auc_lock_held(auction_id))
+		is_own(&row))
 		return false;
 	ask->auction_id = auction_id;
 	ask->lane_id = row.lane_id;
@@ -85,7 +92,7 @@ ask_live(int64 auction_id, AucAsk *ask)
 
 /* ---- standing ---- */
 
-/* The state in the router; NULL if there is none that is newer than the row. */
+/* The state in the router; NULL if the row is the truth. */
 Datum
 auction__live(PG_FUNCTION_ARGS)
 {
@@ -258,14 +265,15 @@ await_close(int64 auction_id, int lane_id, uint64 position)
  * but a close that was recorded before the call began has an earlier time.
  */
 static bool
-close_on_redis(int64 auction_id, int lane_id, bool *moved)
+close_on_redis(const AucRow *row, bool *moved)
 {
+	int64		auction_id = row->auction.id;
 	AucAsk		ask = {.kind = AUC_REQUEST_CLOSE,.force = true};
 	AucAsk	   *asks = &ask;
 	TimestampTz began = GetCurrentTimestamp();
 
 	auc_shm_require("closing an auction on route \"redis\"");
-	if (auc_lock_held(auction_id))
+	if (is_own(row))
 		ereport(ERROR,
 				(errcode(AUC_ERRCODE_WAITS_FOR_ITSELF),
 				 errmsg("auction %lld was created or changed in this transaction",
@@ -273,7 +281,7 @@ close_on_redis(int64 auction_id, int lane_id, bool *moved)
 				 errdetail("Its router can close it only after this transaction has ended."),
 				 errhint("Commit first.")));
 	ask.auction_id = auction_id;
-	ask.lane_id = lane_id;
+	ask.lane_id = row->lane_id;
 	auc_bid_ask(1, &asks, auc_guc_overload_timeout);
 	*moved = ask.answer == AUC_ANSWER_MOVED;
 	if (*moved)
@@ -282,7 +290,7 @@ close_on_redis(int64 auction_id, int lane_id, bool *moved)
 		raise_answer(auction_id, ask.answer);
 	if (ask.position == 0 || ask.state.status != AUC_STATUS_CLOSED)
 		return false;
-	await_close(auction_id, lane_id, ask.position);
+	await_close(auction_id, row->lane_id, ask.position);
 	return ask.state.last_at >= began;
 }
 
@@ -306,7 +314,7 @@ auction_close_auction(PG_FUNCTION_ARGS)
 		if (row.route == AUC_ROUTE_TABLE)
 			closed = close_on_table(auction_id, &moved);
 		else
-			closed = close_on_redis(auction_id, row.lane_id, &moved);
+			closed = close_on_redis(&row, &moved);
 	} while (moved);
 	PG_RETURN_BOOL(closed);
 }

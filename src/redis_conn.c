@@ -337,6 +337,8 @@ auc_redis_io(AucRedis *conn, uint32 events, TimestampTz now)
 		return;
 
 	auc_redis_answer_lost(conn);
+	if (conn->status == AUC_REDIS_CLOSED)
+		return;
 	generation = conn->generation;
 
 	if (conn->status == AUC_REDIS_CONNECTING ||

@@ -34,7 +34,7 @@ static AucStatement delete_bids = {
 };
 static AucStatement mark_consolidated = {
 	.text = "UPDATE auction._state SET status = 'h', "
-	" consolidated_at = clock_timestamp(), keys_left = (route = 'r') "
+	" consolidated_at = clock_timestamp() "
 	"WHERE auction_id = ANY ($1) AND status = 'c' "
 	" AND verified_at IS NOT NULL",
 	.nargs = 1,.argtypes = {INT8ARRAYOID}

@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -92,6 +93,24 @@ remove_dir(void)
 		fprintf(stderr, "could not remove \"%s\"\n", test_dir);
 }
 
+/* Lets atexit() functions stop what was started. */
+static void
+give_up(int signo)
+{
+	fprintf(stderr, "ended by signal %d\n", signo);
+	exit(1);
+}
+
+/* A child ends by itself, should its parent not be able to end it. */
+void
+harness_child(void)
+{
+	signal(SIGALRM, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	alarm(300);
+}
+
 void
 harness_start(void)
 {
@@ -104,7 +123,10 @@ harness_start(void)
 		abort();
 	harness_pid = getpid();
 	atexit(remove_dir);
-	alarm(300);
+	signal(SIGALRM, give_up);
+	signal(SIGINT, give_up);
+	signal(SIGTERM, give_up);
+	alarm(240);
 }
 
 TimestampTz

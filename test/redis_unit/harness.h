@@ -38,6 +38,7 @@ extern int	external_fds;
 extern char test_dir[64];
 
 extern void harness_start(void);
+extern void harness_child(void);
 extern TimestampTz clock_now(void);
 
 /* One round of an owner's loop: waits a little, then auc_redis_io(). */

@@ -52,7 +52,7 @@ sub start_redis
 	die "redis-server does not start";
 }
 
-# --- A client: reply arrays are array references, nil is undef ---------------
+# --- A client: reply arrays are array references, nil is undef
 
 sub open_redis
 {
@@ -98,7 +98,7 @@ sub script
 	return redis('EVALSHA', $sha{$name}, scalar(@$keys), @$keys, @args);
 }
 
-# --- The lane -----------------------------------------------------------------
+# --- The lane
 
 my ($log, $term) = ('{a:1}:log', '{a:1}:term');
 my ($auction, $book) = ('{a:1}:auction:7', '{a:1}:book:7');
@@ -173,7 +173,7 @@ for my $file (glob "$lua_dir/*.lua")
 is(join(' ', sort keys %sha), 'append book rebuild remove take',
 	'these are all scripts');
 
-# --- take ----------------------------------------------------------------------
+# --- take
 
 is_deeply(take('u1', 'i1', 0), [ 'TAKEN', 1, 0, '', 0 ],
 	'an empty Redis gives term 1, position 0');
@@ -207,7 +207,7 @@ nothing_changes('a log of another type', sub { take('u1', 'i1', 0) },
 	qr/WRONGTYPE/);
 redis('RENAME', '{a:1}:x', $log);
 
-# --- append: refusals -----------------------------------------------------------
+# --- append: refusals
 
 is((take('u1', 'i1', 9))->[1], 10, 'the lane is taken under term 10');
 nothing_changes('a lower term', sub { append(9, 0, 1, 1, first => 1) },
@@ -242,7 +242,7 @@ nothing_changes('a term that has vanished',
 	sub { append(10, 2, 3, 3, first => 3) }, [ 'TERM', '' ]);
 redis('RENAME', '{a:1}:x', $term);
 
-# --- append: effects -------------------------------------------------------------
+# --- append: effects
 
 is_deeply(redis('XRANGE', $log, '-', '+'),
 	[ [ '2-0', [ 1, 'record 1', 2, 'record 2' ] ] ],
@@ -338,7 +338,7 @@ redis('XTRIM', $log, 'MAXLEN', 0);
 is_deeply(take('u1', 'i1', 0), [ 'TAKEN', 12, 1016, 'i1', 0 ],
 	'a log trimmed to nothing keeps its end');
 
-# --- Numbers that a double or %.14g would not keep ---------------------------------
+# --- Numbers that a double or %.14g would not keep
 
 my $max = '9007199254740991';
 redis('DEL', $auction, $book);
@@ -365,7 +365,7 @@ append(14, 0, 1, 1, count => $max, first => '9007199254740990',
 	pairs => [ $max, 1 ]);
 is(redis('HGET', $auction, 'book'), $max, 'the mark joins on');
 
-# --- book -----------------------------------------------------------------------
+# --- book
 
 redis('DEL', $auction, $book);
 is_deeply(script('book', [ $auction, $book ], 3), [ 0, 0 ],
@@ -386,7 +386,7 @@ is_deeply(script('book', [ $auction, $book ], 1), [ 0, 3 ],
 	'a lost sorted set: not complete');
 redis('RENAME', '{a:1}:x', $book);
 
-# --- rebuild ---------------------------------------------------------------------
+# --- rebuild
 
 my @keys = ($term, $auction, $book);
 my @state = (500, 4, 4, 2000, 'o');
@@ -420,7 +420,7 @@ is_deeply(
 	[ 0, 5, 6, 600, 4, 500, 8, 300 ],
 	'an append between the chunks: not complete, not taken back');
 
-# --- remove ----------------------------------------------------------------------
+# --- remove
 
 nothing_changes('remove under another term',
 	sub { script('remove', \@keys, 13) }, [ 'TERM', 14 ]);
@@ -428,7 +428,7 @@ is_deeply(script('remove', \@keys, 14), ['OK'], 'remove');
 is(redis('EXISTS', $auction, $book), 0, 'both keys are gone');
 is_deeply(script('remove', \@keys, 14), ['OK'], 'remove what is not there');
 
-# --- Out of memory, a read-only script, a restart -----------------------------------
+# --- Out of memory, a read-only script, a restart
 
 append(14, 5, 6, 6, count => 1, first => 1, pairs => [ 100, 1 ]);
 my $small = redis('CONFIG', 'GET', 'maxmemory')->[1];

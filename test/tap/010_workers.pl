@@ -91,6 +91,18 @@ is( sql_error(
 	'more lanes than there is room');
 $node->safe_psql('postgres', 'DROP SERVER redis2');
 
+is( sql_error(
+		$node, 'postgres', <<'SQL'), '55006', 'a server in use is not detached');
+BEGIN;
+INSERT INTO auction.auctions (seller_id, ends_at, route)
+	VALUES (1, now() + interval '1 hour', 'redis');
+SELECT auction.detach_redis('redis1');
+SQL
+is( sql_error(
+		$node, 'postgres', <<'SQL'), '0A000', 'detaching needs fresh snapshots');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT auction.detach_redis('redis1');
+SQL
 $node->safe_psql('postgres', <<'SQL');
 BEGIN;
 SELECT auction.detach_redis('redis1');

@@ -1,0 +1,494 @@
+/*
+ * test_redis_peer.c: peers that do not keep to the protocol.
+ *
+ * A child listens on a unix socket and plays a script: what it says at once,
+ * what it says when it has read a PING, and whether it hangs up then.  Every
+ * surprise must end in CLOSED, with a reason and with NULL for what was
+ * outstanding, whatever the bytes are.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "tap.h"
+
+typedef struct Peer
+{
+	const char *first;
+	size_t		first_len;
+	const char *on_ping;		/* NULL: nothing */
+	bool		hang_up;
+	bool		echo;			/* says what it hears */
+	bool		deaf;			/* never reads */
+} Peer;
+
+static AucRedis *conn;
+static AucRedisTarget target;
+static char path[80];
+static int	listener = -1;
+static pid_t child;
+static char good_greeting[2048];
+
+static void
+say(int fd, const char *data, size_t len)
+{
+	while (len > 0)
+	{
+		ssize_t		n = write(fd, data, len);
+
+		if (n <= 0)
+			_exit(0);
+		data += n;
+		len -= n;
+	}
+}
+
+static void
+play(const Peer *peer)
+{
+	char		heard[65536 + 8] = "";
+	bool		pinged = false;
+	ssize_t		n;
+	int			fd = accept(listener, NULL, NULL);
+
+	say(fd, peer->first, peer->first_len);
+	while (peer->deaf)
+		pause();
+	if (peer->hang_up && peer->on_ping == NULL)
+		_exit(0);
+	while ((n = read(fd, heard, 65536)) > 0)
+	{
+		heard[n] = '\0';
+		if (peer->echo)
+			say(fd, heard, n);
+		if (!pinged && peer->on_ping != NULL &&
+			strstr(heard, "PING") != NULL)
+		{
+			pinged = true;
+			say(fd, peer->on_ping, strlen(peer->on_ping));
+			if (peer->hang_up)
+				_exit(0);
+		}
+	}
+	_exit(0);
+}
+
+static void
+end_peer(void)
+{
+	if (child > 0)
+	{
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+	}
+	child = 0;
+}
+
+static void
+start_peer(const Peer *peer)
+{
+	end_peer();
+	fflush(stdout);
+	child = fork();
+	if (child == 0)
+	{
+		harness_child();
+		signal(SIGPIPE, SIG_IGN);
+		play(peer);
+	}
+	nseen = 0;
+	auc_redis_connect(conn, &target);
+}
+
+static bool
+closed_because(const char *reason)
+{
+	bool		good = auc_redis_status(conn) == AUC_REDIS_CLOSED &&
+		strstr(auc_redis_error(conn), reason) != NULL;
+	const char *p;
+
+	for (p = auc_redis_error(conn); *p != '\0'; p++)
+		good = good && *p >= ' ' && *p <= '~';
+	if (!good)
+		printf("# status %d, \"%s\" instead of \"%s\"\n",
+			   auc_redis_status(conn), auc_redis_error(conn), reason);
+	auc_redis_close(conn, "next");
+	return good;
+}
+
+/* The greeting goes wrong. */
+static void
+bad_greeting(const char *name, const char *said, size_t len, bool hang_up,
+			 const char *reason)
+{
+	Peer		peer = {said, len, NULL, hang_up, false, false};
+
+	start_peer(&peer);
+	run_until(conn, AUC_REDIS_READY);
+	/* What follows the greeting may come a moment later. */
+	while (auc_redis_status(conn) == AUC_REDIS_READY &&
+		   auc_redis_outstanding(conn) == 0 && hang_up)
+		step(conn);
+	ok(closed_because(reason), name);
+}
+
+#define GREETING(name, said, reason) \
+	bad_greeting(name, said, sizeof(said) - 1, false, reason)
+
+static void
+test_greeting(void)
+{
+	GREETING("another protocol", "HTTP/1.1 400 Bad Request\r\n\r\n",
+			 "does not speak its protocol");
+	GREETING("bytes that cannot be printed", "\x01\x80\n\r",
+			 "does not speak its protocol");
+	GREETING("an array larger than memory", "*2147483647\r\n",
+			 "too large or unknown");
+	GREETING("an array beyond any number", "*99999999999999999999999\r\n",
+			 "does not speak its protocol");
+	GREETING("a negative array", "*-2\r\n", "does not speak its protocol");
+	bad_greeting("a string larger than a size", "$9223372036854775807\r\n",
+				 22, true, "");
+	GREETING("a negative string", "$-5\r\n", "does not speak its protocol");
+	GREETING("an array of arrays of arrays",
+			 "*1048576\r\n*1048576\r\n*1048576\r\n", "too large or unknown");
+	GREETING("nested too deep", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n"
+			 "*1\r\n*1\r\n*1\r\n*1\r\n", "too large or unknown");
+	GREETING("an integer for OK", ":1\r\n", "unexpected reply to SELECT");
+	GREETING("another status", "+QUEUED\r\n", "unexpected reply to SELECT");
+	GREETING("nil", "$-1\r\n", "unexpected reply to SELECT");
+	GREETING("INFO without a run id", "+OK\r\n$5\r\nhello\r\n",
+			 "unexpected reply to INFO");
+	GREETING("a run id that is cut off", "+OK\r\n$10\r\nrun_id:abc\r\n",
+			 "unexpected reply to INFO");
+	GREETING("an array for INFO", "+OK\r\n*0\r\n", "unexpected reply to INFO");
+	GREETING("too many clients", "-ERR max number of clients reached\r\n",
+			 "refused SELECT: ERR max number of clients");
+	GREETING("an error of control characters", "-ERR \x1b[2J\xff\t%s%n\r\n",
+			 "refused SELECT: ERR ?[2J??%s%n");
+	bad_greeting("nothing at all", "", 0, true, "");
+	bad_greeting("half a reply", "+O", 2, true, "");
+}
+
+static void
+test_greeting_late(void)
+{
+	char		text[4096];
+	size_t		len = strlen(good_greeting);
+
+	strcpy(text, good_greeting);
+	strcpy(text + len - 47, "$3\r\nabc\r\n");
+	bad_greeting("a script's name that is none", text, strlen(text), false,
+				 "unexpected reply to SCRIPT LOAD");
+	snprintf(text, sizeof(text), "%s+OK\r\n", good_greeting);
+	bad_greeting("a reply behind the greeting", text, strlen(text), true,
+				 "no command asked for");
+	snprintf(text, sizeof(text), "%s+O", good_greeting);
+	bad_greeting("the beginning of one", text, strlen(text), true,
+				 "no command asked for");
+	bad_greeting("hanging up behind the greeting", good_greeting, len, true,
+				 "");
+}
+
+static void
+test_password(void)
+{
+	static const char unknown[] = "-ERR unknown command 'AUTH', with args "
+	"beginning with: 'bob' 's3cret pa'\r\n";
+	static const char repeated[] = "-ERR no s3cret password here\r\n";
+	Peer		echo = {"", 0, NULL, false, true, false};
+
+	strcpy(target.username, "bob");
+	strcpy(target.password, "s3cret password");
+	bad_greeting("AUTH is unknown there", unknown, sizeof(unknown) - 1, false,
+				 "refused AUTH: ERR unknown command 'AUTH'");
+	ok(strstr(auc_redis_error(conn), "s3c") == NULL,
+	   "the arguments are not shown");
+	bad_greeting("an error that repeats the password", repeated,
+				 sizeof(repeated) - 1, false,
+				 "refused AUTH: (not shown");
+	start_peer(&echo);
+	run_until(conn, AUC_REDIS_READY);
+	ok(closed_because("unexpected reply to AUTH"), "an echo");
+	target.username[0] = target.password[0] = '\0';
+}
+
+/* Sends another command from the reply function. */
+static void
+ping_again(void *arg, const redisReply *reply)
+{
+	note_reply(arg, reply);
+	auc_redis_begin(conn, 1);
+	auc_redis_arg_str(conn, "PING");
+	auc_redis_end(conn, note_reply, arg);
+	auc_redis_flush(conn, clock_now());
+}
+
+/* The greeting is right, the answer to three commands is not. */
+static void
+bad_reply(const char *name, const char *said, bool hang_up, int answered,
+		  const char *reason)
+{
+	Peer		peer = {good_greeting, strlen(good_greeting), said, hang_up,
+		false, false
+	};
+	int			i;
+
+	start_peer(&peer);
+	expect(run_until(conn, AUC_REDIS_READY));
+	for (i = 0; i < 3; i++)
+		command(conn, i, 1, "PING");
+	run_until_seen(conn, 3);
+	for (i = 0; i < 3; i++)
+		expect(seen[i].tag == i && (seen[i].type != 0) == (i < answered));
+	ok(closed_because(reason), name);
+}
+
+static void
+test_replies(void)
+{
+	Peer		peer = {good_greeting, strlen(good_greeting), "+A\r\n+B\r\n",
+		false, false, false
+	};
+
+	bad_reply("hanging up", "", true, 0, "");
+	bad_reply("hanging up after a reply", "+A\r\n", true, 1, "");
+	bad_reply("hanging up within a reply", "+A\r\n$10\r\nabc", true, 1, "");
+	bad_reply("hanging up within an array", "*2\r\n+A\r\n*2\r\n:1\r\n", true,
+			  0, "");
+	bad_reply("junk after a reply", "+A\r\n!", false, 1, "its protocol");
+	bad_reply("a huge array", "+A\r\n+B\r\n*2147483647\r\n", false, 2,
+			  "too large");
+	bad_reply("four replies for three", "+A\r\n+B\r\n+C\r\n+D\r\n", false, 3,
+			  "no command asked for");
+	bad_reply("three and a bit", "+A\r\n+B\r\n+C\r\n*", false, 3,
+			  "no command asked for");
+	tap_expected("each command is answered once and in order");
+
+	start_peer(&peer);
+	run_until(conn, AUC_REDIS_READY);
+	auc_redis_begin(conn, 1);
+	auc_redis_arg_str(conn, "PING");
+	auc_redis_end(conn, ping_again, NULL);
+	run_until_seen(conn, 2);
+	ok(seen[0].type != 0 && seen[1].type == 0,
+	   "a reply too many does not answer the command sent meanwhile");
+	ok(closed_because("no command asked for"), "but ends the connection");
+}
+
+static void
+test_size(void)
+{
+	size_t		size = 70 * 1024 * 1024;
+	char	   *text = malloc(size);
+	Peer		deaf = {good_greeting, strlen(good_greeting), NULL, false,
+		false, true
+	};
+	int			i;
+
+	memset(text, 'x', size);
+	memcpy(text, "$2000000000\r\n", 13);
+	bad_greeting("a reply of two gigabytes", text, size, false, "too large");
+
+	start_peer(&deaf);
+	run_until(conn, AUC_REDIS_READY);
+	for (i = 0; i < 70; i++)
+	{
+		auc_redis_begin(conn, 2);
+		auc_redis_arg_str(conn, "ECHO");
+		auc_redis_arg(conn, text, 1024 * 1024);
+		auc_redis_end(conn, note_reply, (void *) (intptr_t) i);
+	}
+	ok(nseen == 0, "sending calls no reply function");
+	auc_redis_io(conn, 0, clock_now());
+	for (i = 0; i < 70; i++)
+		expect(seen[i].tag == i && seen[i].type == 0);
+	ok(nseen == 70, "a peer that does not read: all are lost");
+	tap_expected("in order");
+	ok(closed_because("does not take what is sent"), "before memory is full");
+	ok(live_bytes < 1024 * 1024, "the buffer is given back");
+
+	start_peer(&deaf);
+	run_until(conn, AUC_REDIS_READY);
+	for (i = 0; i < 10; i++)
+	{
+		auc_redis_begin(conn, 2);
+		auc_redis_arg_str(conn, "ECHO");
+		auc_redis_arg(conn, text, 1024 * 1024);
+		auc_redis_end(conn, note_reply, NULL);
+	}
+	auc_redis_flush(conn, clock_now());
+	ok(auc_redis_events(conn) != 0 && auc_redis_deadline(conn) != DT_NOEND,
+	   "bytes wait for the socket, the timeout runs");
+	end_peer();
+	ok(run_until_seen(conn, 10), "the peer dies: all are lost");
+	ok(closed_because(""), "and the signal of a broken pipe does not come");
+	free(text);
+}
+
+/* Pieces of the protocol, put together at random, now and then damaged. */
+static size_t
+random_bytes(char *text, size_t size)
+{
+	static const char *const pieces[] = {"+OK\r\n", "-ERR x\r\n", ":1\r\n",
+		"$-1\r\n", "$3\r\nabc\r\n", "*0\r\n", "*2\r\n", "*-1\r\n", "*1000\r\n",
+		"$0\r\n\r\n", "\r\n", "\n", "*", "$", "+", ":", "-NOSCRIPT \r\n",
+		"_\r\n", "%1\r\n", "~2\r\n", ">2\r\n", "#t\r\n", ",1.5\r\n", "(1\r\n"
+	};
+	/* Most of the time only what comes first: what Redis itself says. */
+	int			used = tap_below(4) == 0 ? lengthof(pieces) : 8;
+	size_t		len = 0;
+
+	while (len < size - 16 && tap_below(10) != 0)
+	{
+		const char *piece = pieces[tap_below(used)];
+
+		memcpy(text + len, piece, strlen(piece));
+		len += strlen(piece);
+		if (tap_below(30) == 0)
+			text[tap_below(len)] = (char) tap_below(256);
+	}
+	return len;
+}
+
+static bool
+hear_ping(int fd)
+{
+	char		heard[65536 + 1];
+	ssize_t		n;
+
+	while ((n = read(fd, heard, sizeof(heard) - 1)) > 0)
+	{
+		heard[n] = '\0';
+		if (strstr(heard, "PING") != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Half of the peers greet as they should and wait for what they are told. */
+static void
+play_random_once(int fd)
+{
+	char		text[8192];
+	size_t		len = strlen(good_greeting);
+	size_t		more;
+
+	memcpy(text, good_greeting, len);
+	if (tap_below(2) == 0)
+	{
+		if (write(fd, text, len) < 0 || !hear_ping(fd))
+			return;
+		len = 0;
+	}
+	else if (tap_below(2) == 0)
+		text[tap_below(len)] = (char) tap_below(256);
+	else
+		len = 0;
+
+	more = random_bytes(text + len, 4096);
+	if (write(fd, text, len + more / 2) >= 0 &&
+		write(fd, text + len + more / 2, more - more / 2) >= 0)
+		shutdown(fd, SHUT_WR);
+	while (read(fd, text, sizeof(text)) > 0)
+		;
+}
+
+static void
+play_random(void)
+{
+	for (;;)
+	{
+		int			fd = accept(listener, NULL, NULL);
+
+		play_random_once(fd);
+		close(fd);
+	}
+}
+
+static void
+test_random(void)
+{
+	int			ready = 0;
+	int			i;
+	int			round;
+
+	end_peer();
+	child = fork();
+	if (child == 0)
+	{
+		harness_child();
+		signal(SIGPIPE, SIG_IGN);
+		play_random();
+	}
+	for (round = 0; round < 3000; round++)
+	{
+		nseen = 0;
+		auc_redis_connect(conn, &target);
+		if (run_until(conn, AUC_REDIS_READY))
+		{
+			ready++;
+			auc_redis_begin_script(conn, AUC_SCRIPT_BOOK, 1, 0);
+			auc_redis_arg_str(conn, "k");
+			auc_redis_end(conn, note_reply, (void *) 0);
+			for (i = 1; i < 5; i++)
+				command(conn, i, 1, "PING");
+			expect(run_until_seen(conn, 5));
+			for (i = 0; i < 5; i++)
+				expect(seen[i].tag == i);
+			while (auc_redis_status(conn) != AUC_REDIS_CLOSED)
+				step(conn);
+		}
+		expect(auc_redis_status(conn) == AUC_REDIS_CLOSED);
+		expect(auc_redis_error(conn)[0] != '\0');
+		expect(auc_redis_outstanding(conn) == 0 && external_fds == 0);
+	}
+	printf("# %d of %d got through the greeting\n", ready, round);
+	tap_expected("random replies: closed, each command answered once");
+}
+
+static void
+make_greeting(void)
+{
+	char	   *end;
+	int			i;
+
+	end = good_greeting +
+		sprintf(good_greeting, "+OK\r\n$49\r\nrun_id:%040d\r\n\r\n", 7);
+	for (i = 0; i < AUC_SCRIPT_COUNT; i++)
+		end += sprintf(end, "$40\r\n%040d\r\n", i);
+}
+
+int
+main(void)
+{
+	struct sockaddr_un address;
+
+	harness_start();
+	atexit(end_peer);
+	snprintf(path, sizeof(path), "%s/peer.sock", test_dir);
+	memset(&address, 0, sizeof(address));
+	address.sun_family = AF_UNIX;
+	strcpy(address.sun_path, path);
+	listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	if (bind(listener, (struct sockaddr *) &address, sizeof(address)) < 0 ||
+		listen(listener, 5) < 0)
+		abort();
+	make_greeting();
+	target_path(&target, path);
+	conn = auc_redis_create(NULL);
+
+	test_greeting();
+	test_greeting_late();
+	test_password();
+	test_replies();
+	test_size();
+	test_random();
+	ok(external_fds == 0, "no socket is left open");
+	return tap_done();
+}
