@@ -38,7 +38,8 @@ PROVE_TESTS = test/tap/*.pl
 PROVE_FLAGS = -I $(CURDIR)/test/lib
 endif
 
-EXTRA_CLEAN = src/lua_scripts.h src/lua_scripts.h.tmp tmp_redis
+EXTRA_CLEAN = src/lua_scripts.h src/lua_scripts.h.tmp tmp_redis \
+	$(wildcard test/*/build)
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)

@@ -31,7 +31,8 @@ use AuctionTest::Redis;
 our @EXPORT = qw(
   new_node start_redis attach new_auction poll poll_until worker_pid
   wait_workers wait_lanes wait_applied wait_status wait_gone
-  start_bidders finish_bidders check_answers check_auctions sql_error
+  start_bidders stop_bidders finish_bidders check_answers check_auctions
+  check_journal sql_error ask restart_killed start_psql finish_psql wait_waiting
 );
 
 my $test_dir = dirname(dirname(abs_path(__FILE__)));
@@ -294,6 +295,15 @@ sub start_bidders
 	return $load;
 }
 
+# Ends the sending now. Returns what finish_bidders() does.
+sub stop_bidders
+{
+	my ($load) = @_;
+
+	$load->{run}->signal('TERM');
+	return finish_bidders($load);
+}
+
 # Waits for the end; { accepted => .., rejected => .., not_recorded => ..,
 # unknown => .., p50_us => .., p99_us => .., longest_gap_us => .. }
 sub finish_bidders
@@ -377,6 +387,105 @@ WHERE s.id BETWEEN $first AND $last
 	OR b.n > 0 AND (s.price, s.leader_id) <> (b.price, b.leader))
 SQL
 	return;
+}
+
+# Tests: what holds for all bids of the database at any moment at which
+# nothing is under way, whatever has crashed before.
+sub check_journal
+{
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($node, $db, $when) = @_;
+
+	is($node->safe_psql($db, <<"SQL"), '0', "$when: bid_no is 1..n everywhere");
+SELECT count(*) FROM
+ (SELECT auction_id FROM auction.bids GROUP BY auction_id
+  HAVING (min(bid_no), max(bid_no), count(DISTINCT bid_no))
+	IS DISTINCT FROM (1, count(*), count(*))) b
+SQL
+	is($node->safe_psql($db, <<"SQL"), '0', "$when: no position is there twice");
+SELECT count(*) FROM
+ (SELECT FROM
+	(SELECT lane_id, position FROM auction.journal UNION ALL
+	 SELECT lane_id, position FROM auction.history) j
+  WHERE lane_id IS NOT NULL
+  GROUP BY lane_id, position HAVING count(*) > 1) b
+SQL
+	is($node->safe_psql($db, <<"SQL"), '0', "$when: a lane's positions go up with bid_no");
+SELECT count(*) FROM
+ (SELECT position, lag(position) OVER
+	(PARTITION BY auction_id ORDER BY bid_no) AS before
+  FROM auction.journal WHERE lane_id IS NOT NULL) j
+WHERE position <= before
+SQL
+	is($node->safe_psql($db, <<"SQL"), '0', "$when: count, price, leader, checksum of each state are those of its bids");
+SELECT count(*) FROM auction._state s LEFT JOIN
+ (SELECT auction_id, count(*) AS n, max(amount) AS price,
+	(array_agg(user_id ORDER BY bid_no DESC))[1] AS leader_id,
+	bit_xor(auction._bid_checksum(auction_id, bid_no, user_id, amount,
+		placed_at, request_id, attributes)) AS checksum
+  FROM auction.bids GROUP BY auction_id) b USING (auction_id)
+WHERE s.status <> 'q' AND
+ ((s.bid_count, s.checksum) IS DISTINCT FROM
+	(coalesce(b.n, 0), coalesce(b.checksum, 0))
+  OR b.n > 0 AND (s.price, s.leader_id) <> (b.price, b.leader_id))
+SQL
+	return;
+}
+
+# Kills the postmaster alone, and starts it again when it is gone and the
+# processes it leaves behind have let go of the shared memory.
+sub restart_killed
+{
+	my ($node, $meanwhile) = @_;
+	my $pid = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+
+	$node->kill9;
+	poll('the postmaster is gone', sub { return !kill(0, $pid); });
+	$meanwhile->() if $meanwhile;
+	poll('the server starts', sub { return $node->start(fail_ok => 1); });
+	return;
+}
+
+# A psql in the background, for a statement that waits.
+sub start_psql
+{
+	my ($node, $db, $query) = @_;
+	my $psql = { out => '', err => '' };
+
+	$psql->{run} = IPC::Run::start(
+		[
+			'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v',
+			'VERBOSITY=verbose', '-d', $node->connstr($db), '-f', '-'
+		],
+		'<',
+		\$query,
+		'>',
+		\$psql->{out},
+		'2>',
+		\$psql->{err});
+	return $psql;
+}
+
+# (output, error output)
+sub finish_psql
+{
+	my ($psql) = @_;
+
+	$psql->{run}->finish;
+	chomp $psql->{out};
+	return ($psql->{out}, $psql->{err});
+}
+
+# Until so many sessions wait for an answer to what they have handed over.
+sub wait_waiting
+{
+	my ($node, $db, $n) = @_;
+
+	return poll_until($node, $db, <<"SQL");
+SELECT count(*) = $n FROM pg_stat_activity
+ WHERE datname = '$db' AND backend_type = 'client backend'
+	AND state = 'active' AND wait_event_type = 'Extension'
+SQL
 }
 
 1;

@@ -15,11 +15,14 @@
  * under way counts as unknown.  Random numbers come from --seed alone, but
  * which client is answered first does not, so two runs are alike, not equal.
  *
+ * SIGTERM ends the sending; the bids under way are still waited for.
+ *
  * The program ends with 0 if every bid got some outcome; counts and latencies
  * go to standard output, answers to a file (bidders_report.c).
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +53,7 @@ static int	nclients = 8;
 static double seconds = 5;
 static long nbids = 0;			/* 0: until the time is over */
 static double grace = 60;
+static double think = 0;		/* ms */
 static uint64_t seed = 1;
 static int64_t nusers = 1000;
 static int64_t first_user = 1;
@@ -63,6 +67,7 @@ static Client *clients;
 static int64_t *prices;			/* last known, by auction */
 static long sent_bids = 0;
 static int64_t deadline;
+static volatile sig_atomic_t stopped = 0;
 
 
 static int64_t
@@ -299,8 +304,11 @@ client_read(Client *client)
 		res = PQgetResult(client->conn);
 		if (res == NULL)
 		{
-			client_answer(client, now_us());
-			client->not_before = client->failed ? now_us() + 100000 : 0;
+			int64_t		now = now_us();
+
+			client_answer(client, now);
+			client->not_before = now +
+				(client->failed ? 100000 : (int64_t) (think * 1000));
 		}
 		else
 		{
@@ -323,7 +331,8 @@ start_bids(int64_t now)
 	{
 		Client	   *client = &clients[i];
 
-		if (!client->busy && now < deadline && now >= client->not_before &&
+		if (!client->busy && !stopped &&
+			now < deadline && now >= client->not_before &&
 			(nbids == 0 || sent_bids < nbids))
 		{
 			if (client->broken)
@@ -354,7 +363,7 @@ wait_for_answers(struct pollfd *fds)
 		if (client->busy && PQflush(client->conn) == 1)
 			fds[i].events |= POLLOUT;
 	}
-	if (poll(fds, nclients, 50) < 0 && errno != EINTR)
+	if (poll(fds, nclients, think > 0 ? 1 : 50) < 0 && errno != EINTR)
 	{
 		perror("bidders: poll");
 		exit(2);
@@ -377,7 +386,7 @@ run(void)
 	for (;;)
 	{
 		int64_t		now = now_us();
-		bool		over = now >= deadline ||
+		bool		over = stopped || now >= deadline ||
 			(nbids > 0 && sent_bids >= nbids);
 
 		busy = start_bids(now);
@@ -396,6 +405,12 @@ run(void)
 }
 
 static void
+stop(int signum)
+{
+	stopped = 1;
+}
+
+static void
 usage(void)
 {
 	fprintf(stderr,
@@ -404,6 +419,7 @@ usage(void)
 			"  --clients N          connections (8)\n"
 			"  --seconds S          how long (5)\n"
 			"  --bids N             at most so many bids in all (no limit)\n"
+			"  --think MS           pause of a client between its bids (0)\n"
 			"  --grace S            longest wait for the last answers (60)\n"
 			"  --seed N             of the random numbers (1)\n"
 			"  --users N            bidders (1000), from\n"
@@ -438,6 +454,8 @@ read_options(int argc, char **argv)
 			seconds = atof(value);
 		else if (strcmp(name, "bids") == 0)
 			nbids = atol(value);
+		else if (strcmp(name, "think") == 0)
+			think = atof(value);
 		else if (strcmp(name, "grace") == 0)
 			grace = atof(value);
 		else if (strcmp(name, "seed") == 0)
@@ -470,6 +488,7 @@ main(int argc, char **argv)
 	int			i;
 
 	read_options(argc, argv);
+	signal(SIGTERM, stop);
 	clients = calloc(nclients, sizeof(Client));
 	prices = calloc(last_auction - first_auction + 1, sizeof(int64_t));
 	report_open(answers_path, progress);

@@ -88,7 +88,8 @@ contender_evalsha(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	connect_once(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	reply = redisCommand(redis,
-						 "EVALSHA %s 3 {c}:a:%lld {c}:log {c}:b:%lld %lld %lld",
+						 "EVALSHA %s 3 {c}:a:%lld {c}:log {c}:b:%lld"
+						 " %lld %lld",
 						 script_sha, auction, auction, user, amount);
 	if (reply == NULL || reply->type != REDIS_REPLY_ARRAY ||
 		reply->elements != 3)

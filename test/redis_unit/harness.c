@@ -3,10 +3,14 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "storage/fd.h"
@@ -22,6 +26,10 @@ size_t		live_bytes;
 int			external_fds;
 char		test_dir[64];
 MemoryContext CurrentMemoryContext;
+
+pid_t		server;
+int			server_port;
+char		server_path[80];
 
 static pid_t harness_pid;
 
@@ -123,6 +131,7 @@ harness_start(void)
 		abort();
 	harness_pid = getpid();
 	atexit(remove_dir);
+	atexit(stop_server);
 	signal(SIGALRM, give_up);
 	signal(SIGINT, give_up);
 	signal(SIGTERM, give_up);
@@ -229,4 +238,53 @@ target_path(AucRedisTarget *target, const char *path)
 	strlcpy(target->address, path, sizeof(target->address));
 	target->connect_timeout = 20000;
 	target->command_timeout = 60000;
+}
+
+void
+stop_server(void)
+{
+	if (server <= 0)
+		return;
+	kill(server, SIGKILL);
+	waitpid(server, NULL, 0);
+	server = 0;
+}
+
+int
+free_port(void)
+{
+	struct sockaddr_in address;
+	socklen_t	len = sizeof(address);
+	int			fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	memset(&address, 0, sizeof(address));
+	address.sin_family = AF_INET;
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (bind(fd, (struct sockaddr *) &address, len) < 0 ||
+		getsockname(fd, (struct sockaddr *) &address, &len) < 0)
+		abort();
+	close(fd);
+	return ntohs(address.sin_port);
+}
+
+/* A Redis of our own; it may take a moment until it can be connected to. */
+void
+start_server(void)
+{
+	char		port[16];
+
+	server_port = free_port();
+	snprintf(port, sizeof(port), "%d", server_port);
+	snprintf(server_path, sizeof(server_path), "%s/redis.sock", test_dir);
+	unlink(server_path);
+	server = fork();
+	if (server == 0)
+	{
+		if (freopen("/dev/null", "w", stdout) == NULL)
+			_exit(1);
+		execlp("redis-server", "redis-server", "--port", port, "--bind",
+			   "127.0.0.1", "-::1", "--unixsocket", server_path, "--dir",
+			   test_dir, "--save", "", "--appendonly", "no", (char *) NULL);
+		_exit(1);
+	}
 }

@@ -41,6 +41,14 @@ extern void harness_start(void);
 extern void harness_child(void);
 extern TimestampTz clock_now(void);
 
+/* A Redis of our own; it ends with the program. */
+extern pid_t server;
+extern int	server_port;
+extern char server_path[80];
+extern void start_server(void);
+extern void stop_server(void);
+extern int	free_port(void);
+
 /* One round of an owner's loop: waits a little, then auc_redis_io(). */
 extern void step(AucRedis *conn);
 extern bool run_until(AucRedis *conn, AucRedisStatus status);

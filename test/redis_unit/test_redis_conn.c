@@ -4,13 +4,8 @@
  */
 #include "postgres.h"
 
-#include <arpa/inet.h>
-#include <limits.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "storage/latch.h"
@@ -18,38 +13,8 @@
 #include "harness.h"
 #include "tap.h"
 
-static pid_t server;
-static int	server_port;
-static char server_path[80];
 static AucRedis *conn;
 static AucRedisTarget target;
-
-static void
-stop_server(void)
-{
-	if (server <= 0)
-		return;
-	kill(server, SIGKILL);
-	waitpid(server, NULL, 0);
-	server = 0;
-}
-
-static int
-free_port(void)
-{
-	struct sockaddr_in address;
-	socklen_t	len = sizeof(address);
-	int			fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	memset(&address, 0, sizeof(address));
-	address.sin_family = AF_INET;
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (bind(fd, (struct sockaddr *) &address, len) < 0 ||
-		getsockname(fd, (struct sockaddr *) &address, &len) < 0)
-		abort();
-	close(fd);
-	return ntohs(address.sin_port);
-}
 
 /* Connects, again and again while the server is not there yet. */
 static bool
@@ -68,24 +33,9 @@ connect_ready(void)
 }
 
 static void
-start_server(void)
+restart(void)
 {
-	char		port[16];
-
-	server_port = free_port();
-	snprintf(port, sizeof(port), "%d", server_port);
-	snprintf(server_path, sizeof(server_path), "%s/redis.sock", test_dir);
-	unlink(server_path);
-	server = fork();
-	if (server == 0)
-	{
-		if (freopen("/dev/null", "w", stdout) == NULL)
-			_exit(1);
-		execlp("redis-server", "redis-server", "--port", port, "--bind",
-			   "127.0.0.1", "-::1", "--unixsocket", server_path, "--dir",
-			   test_dir, "--save", "", "--appendonly", "no", (char *) NULL);
-		_exit(1);
-	}
+	start_server();
 	target_path(&target, server_path);
 	if (!connect_ready())
 		abort();
@@ -491,7 +441,7 @@ test_kill(void)
 	auc_redis_connect(conn, &target);
 	ok(auc_redis_status(conn) == AUC_REDIS_CLOSED &&
 	   has(auc_redis_error(conn), "Connection refused"), "nobody is there");
-	start_server();
+	restart();
 	ok(strcmp(run_id, auc_redis_run_id(conn)) != 0,
 	   "after a restart the run id is another");
 	nseen = 0;
@@ -608,9 +558,8 @@ int
 main(void)
 {
 	harness_start();
-	atexit(stop_server);
 	conn = auc_redis_create(NULL);
-	start_server();
+	restart();
 
 	test_greeting();
 	test_no_connection();

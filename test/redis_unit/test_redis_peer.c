@@ -8,13 +8,18 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "storage/latch.h"
+
 #include "harness.h"
+#include "redis_private.h"
 #include "tap.h"
 
 typedef struct Peer
@@ -326,8 +331,54 @@ test_size(void)
 	ok(auc_redis_events(conn) != 0 && auc_redis_deadline(conn) != DT_NOEND,
 	   "bytes wait for the socket, the timeout runs");
 	end_peer();
-	ok(run_until_seen(conn, 10), "the peer dies: all are lost");
-	ok(closed_because(""), "and the signal of a broken pipe does not come");
+	auc_redis_flush(conn, clock_now());
+	ok(nseen == 0 && auc_redis_deadline(conn) == 0,
+	   "the peer dies: a send fails, without a signal, and is noted");
+	ok(run_until_seen(conn, 10), "all are lost");
+	ok(closed_because(""), "and the connection is closed");
+	free(text);
+}
+
+/* Some bytes wait at any time: the buffer is used again, not made larger. */
+static void
+test_stream(void)
+{
+	size_t		size = 256 * 1024;
+	char	   *text = calloc(1, size);
+	int			buffer = 65536;
+	int			waiting = 0;
+	int			fd;
+	int			i;
+
+	/* This process is the peer, so that it reads just as much as it likes. */
+	end_peer();
+	auc_redis_connect(conn, &target);
+	fd = accept(listener, NULL, NULL);
+	say(fd, good_greeting, strlen(good_greeting));
+	run_until(conn, AUC_REDIS_READY);
+	setsockopt(auc_redis_socket(conn), SOL_SOCKET, SO_SNDBUF, &buffer,
+			   sizeof(buffer));
+	for (i = 0; i < 200; i++)
+	{
+		size_t		unread = i < 4 ? 0 : size;
+
+		auc_redis_begin(conn, 2);
+		auc_redis_arg_str(conn, "ECHO");
+		auc_redis_arg(conn, text, size);
+		auc_redis_end(conn, note_reply, NULL);
+		auc_redis_flush(conn, clock_now());
+		while (unread > 0)
+		{
+			unread -= read(fd, text, unread);
+			auc_redis_flush(conn, clock_now());
+		}
+		if (conn->out_len > conn->out_sent)
+			waiting++;
+	}
+	ok(waiting == i, "a peer that is always behind");
+	ok(live_bytes < 20 * size, "50 MB pass through a buffer of a few");
+	auc_redis_close(conn, "end");
+	close(fd);
 	free(text);
 }
 
@@ -452,6 +503,48 @@ test_random(void)
 	tap_expected("random replies: closed, each command answered once");
 }
 
+/* A listener whose queue is full does not even say no. */
+static void
+test_connect_timeout(void)
+{
+	struct sockaddr_in address;
+	socklen_t	len = sizeof(address);
+	int			full = socket(AF_INET, SOCK_STREAM, 0);
+	static AucRedis *others[8];
+	TimestampTz now = clock_now();
+	int			i;
+
+	memset(&address, 0, sizeof(address));
+	address.sin_family = AF_INET;
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (bind(full, (struct sockaddr *) &address, len) < 0 ||
+		getsockname(full, (struct sockaddr *) &address, &len) < 0 ||
+		listen(full, 0) < 0)
+		abort();
+	target_path(&target, "127.0.0.1");
+	target.port = ntohs(address.sin_port);
+	for (i = 0; i < lengthof(others); i++)
+	{
+		others[i] = auc_redis_create(NULL);
+		auc_redis_connect(others[i], &target);
+	}
+	auc_redis_connect(conn, &target);
+	ok(auc_redis_status(conn) == AUC_REDIS_CONNECTING &&
+	   auc_redis_events(conn) == WL_SOCKET_WRITEABLE, "a connect that waits");
+	auc_redis_io(conn, WL_SOCKET_WRITEABLE, now);
+	ok(auc_redis_status(conn) == AUC_REDIS_CONNECTING,
+	   "a wakeup without cause is no connection");
+	auc_redis_io(conn, 0, now + target.connect_timeout * 1000);
+	ok(closed_because("could not connect within 20000 ms"),
+	   "ends with the connect timeout");
+	for (i = 0; i < lengthof(others); i++)
+	{
+		auc_redis_close(others[i], "end");
+	}
+	close(full);
+	target_path(&target, path);
+}
+
 static void
 make_greeting(void)
 {
@@ -488,7 +581,9 @@ main(void)
 	test_password();
 	test_replies();
 	test_size();
+	test_stream();
 	test_random();
+	test_connect_timeout();
 	ok(external_fds == 0, "no socket is left open");
 	return tap_done();
 }

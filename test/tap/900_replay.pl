@@ -20,7 +20,7 @@ attach($node, 'postgres', $redis, lanes => 2);
 
 sub sql { return $node->safe_psql('postgres', @_); }
 
-# --- The bids -----------------------------------------------------------------
+# --- The bids ----------------------------------------------------------
 
 my $top = dirname(dirname(dirname(abs_path(__FILE__))));
 my $csv = "$top/../shared/data/ebay_cartier_bids.csv";
@@ -85,7 +85,7 @@ my $accepted = sql('SELECT count(*) FROM expected WHERE accepted');
 ok($accepted > 100 && $accepted < $nbids,
 	"$accepted of them to be accepted, the others not");
 
-# --- Six times the same sale ----------------------------------------------------
+# --- Six times the same sale -------------------------------------------
 
 my %first_id = (
 	'table place_bid' => 100_000,
@@ -175,7 +175,8 @@ SQL
 FROM expected e LEFT JOIN verdicts v ON v.n = e.n AND v.way = '$way'
 WHERE (e.accepted, e.bid_no) IS DISTINCT FROM (v.accepted, v.bid_no) $told
 SQL
-	is(sql("SELECT count(*) $differ"), '0', "$way: $nbids verdicts as expected")
+	is(sql("SELECT count(*) $differ"),
+		'0', "$way: $nbids verdicts as expected")
 	  or diag sql("SELECT e, v $differ ORDER BY e.n LIMIT 5");
 	is(sql("SELECT count(*) FROM verdicts WHERE way = '$way'"),
 		$nbids, "$way: a verdict for each");
@@ -184,7 +185,7 @@ SQL
 	  if $function ne 'insert';
 }
 
-# --- What is left of it -----------------------------------------------------------
+# --- What is left of it ------------------------------------------------
 
 wait_applied($node, 'postgres');
 sub check_bids
@@ -214,8 +215,9 @@ sql('SELECT auction.close_auction(id) FROM auction.auctions');
 poll_until($node, 'postgres',
 	"SELECT bool_and(status IN ('consolidated', 'quarantined'))"
 	  . ' FROM auction.standings');
-is(sql("SELECT count(*) FROM auction.standings WHERE status <> 'consolidated'"),
-	'0', 'all verified and consolidated');
+is( sql(<<'SQL'), '0', 'all verified and consolidated');
+SELECT count(*) FROM auction.standings WHERE status <> 'consolidated'
+SQL
 is(sql('SELECT count(*) FROM auction.journal'), '0', 'the journal is empty');
 check_bids('history');
 

@@ -22,7 +22,7 @@ sub row_of
 	return $readme =~ /^\| `\Q$name\E(?![\w.])[^|]*\|.*$/m ? $& : undef;
 }
 
-# --- Functions, procedures, tables, views, types -----------------------------------
+# --- Functions, procedures, tables, views, types -----------------------
 
 foreach my $function (
 	split /\n/, sql(<<'SQL'))
@@ -59,7 +59,7 @@ delete @named{qw(control so conf)};
 is(join(' ', grep { !$known{$_} } sort keys %named),
 	'', 'every auction.NAME in the README exists');
 
-# --- Settings ------------------------------------------------------------------------
+# --- Settings ----------------------------------------------------------
 
 # "32MB" and "32768 kB" are the same.
 sub base_value
@@ -82,12 +82,13 @@ SQL
 	my $row = row_of($name);
 
 	ok(defined $row, "setting $name has a row");
-	my ($told, $where) = ($row // '') =~ /^\| `[^`]*` \| `([^`]*)` \| (\w+) \|/;
+	my ($told, $where) =
+	  ($row // '') =~ /^\| `[^`]*` \| `([^`]*)` \| (\w+) \|/;
 	is(base_value($told // ''), base_value($default), '... with its default');
 	is($where, $context, '... and its context');
 }
 
-# --- SQLSTATEs -------------------------------------------------------------------------
+# --- SQLSTATEs ---------------------------------------------------------
 
 my $errors = slurp_file("$top/src/errors.h");
 my @states = map { join '', /'(\w)'/g }
@@ -101,7 +102,7 @@ my %states = map { $_ => 1 } @states;
 is(join(' ', grep { !$states{$_} } sort $readme =~ /\b(RB\d\d\d)\b/g),
 	'', 'every SQLSTATE in the README exists');
 
-# --- Options of servers and user mappings ------------------------------------------------
+# --- Options of servers and user mappings ------------------------------
 
 my $err = '';
 foreach my $object (
