@@ -144,6 +144,7 @@ drop_wave(void)
 static void
 drop_wave_at_exit(int code, Datum arg)
 {
+	auc_slot_stop_waiting();
 	drop_wave();
 }
 
@@ -222,12 +223,10 @@ wave_taken(void)
 static AucGiveUp
 await_wave(TimestampTz until, bool hard)
 {
-	bool		patient = false;
-
 	for (;;)
 	{
 		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
-		long		left = -1;
+		long		left;
 
 		ResetLatch(MyLatch);
 		settle_answered();
@@ -239,20 +238,13 @@ await_wave(TimestampTz until, bool hard)
 			return GIVE_UP_CANCEL;
 		}
 		CHECK_FOR_INTERRUPTS();
-		if (!patient)
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		if (left > 0)
+			events |= WL_TIMEOUT;
+		else if (hard || !wave_taken())
 		{
-			left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
-			if (left <= 0)
-			{
-				if (hard || !wave_taken())
-				{
-					withdraw_wave();
-					return GIVE_UP_TIMEOUT;
-				}
-				patient = true;
-			}
-			else
-				events |= WL_TIMEOUT;
+			withdraw_wave();
+			return GIVE_UP_TIMEOUT;
 		}
 		(void) WaitLatch(MyLatch, events, left,
 						 auc_wait_event_new("AuctionBidOutcome"));
@@ -455,7 +447,8 @@ auc_bid_hand_over(int nbids, AucHandOver *bids)
 			for (int i = done; i < done + n; i++)
 			{
 				/* the router that had it is gone; nothing was recorded */
-				while (bids[i].answer == AUC_ANSWER_RESUBMIT)
+				while (bids[i].answer == AUC_ANSWER_RESUBMIT &&
+					   GetCurrentTimestamp() < until)
 					(void) hand_over_wave(server, bids, i, 1, nbids, until);
 				if (bids[i].answer != AUC_ANSWER_VERDICT &&
 					bids[i].answer != AUC_ANSWER_MOVED)

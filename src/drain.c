@@ -106,7 +106,11 @@ allowance(AucDrain *drain, TimestampTz now)
 	double		rate = auc_guc_drain_rate;
 
 	if (rate <= 0)
+	{
+		drain->tokens = 0;
+		drain->tokens_at = now;
 		return auc_guc_drain_batch;
+	}
 	drain->tokens += rate * (now - drain->tokens_at) / USECS_PER_SEC;
 	drain->tokens = Min(drain->tokens, Max(rate / 10, 1));
 	drain->tokens_at = now;
@@ -139,7 +143,8 @@ step_lane(AucDrainLane *dl, TimestampTz now)
 		return dl->retry_at != 0 ? DRAIN_WAIT : DRAIN_IDLE;
 	most = drain->batch.n;
 	auc_drain_apply(dl);
-	drain->tokens -= most;
+	if (auc_guc_drain_rate > 0)
+		drain->tokens -= most;
 	if (dl->retry_at != 0)
 		return DRAIN_WAIT;
 	return most == auc_guc_drain_batch ? DRAIN_AGAIN : DRAIN_COLLECT;

@@ -52,6 +52,7 @@ typedef struct AucDrain
 	AucDrainBatch batch;
 	AucDrainRow **dirty;		/* rows of the present transaction */
 	int			ndirty;
+	ErrorData  *fault;			/* of the record that is being buried */
 	double		tokens;			/* rows that may be applied now */
 	TimestampTz tokens_at;
 } AucDrain;

@@ -73,8 +73,12 @@ auc_drain_publish(AucDrainLane *dl, uint64 position, uint64 off)
 	pg_atomic_write_u64(&lane->applied_off, off);
 	pg_write_barrier();
 	pg_atomic_write_u64(&lane->applied, position);
+	/* "applied_at" says that "applied" is known */
+	pg_write_barrier();
 	pg_atomic_write_u64(&lane->applied_at, (uint64) GetCurrentTimestamp());
 	ConditionVariableBroadcast(&lane->applied_cv);
+	/* the router stores what it wants, then looks at "applied" once more */
+	pg_memory_barrier();
 	if (pg_atomic_read_u32(&lane->applied_wanted) > 0)
 		auc_server_wake_router(dl->drain->server);
 }
@@ -245,15 +249,22 @@ apply_run(AucDrainLane *dl, int from, int n)
 					  batch->ends[from + n - 1]);
 }
 
+static void
+bury_one(AucDrainLane *dl, int from, int n)
+{
+	auc_drain_quarantine(dl, from, dl->drain->fault);
+}
+
 /* NULL: done; else the error, in the batch's context. */
 static ErrorData *
-try_run(AucDrainLane *dl, int from, int n)
+try_work(void (*work) (AucDrainLane *, int, int), AucDrainLane *dl, int from,
+		 int n)
 {
 	ErrorData  *volatile error = NULL;
 
 	PG_TRY();
 	{
-		apply_run(dl, from, n);
+		work(dl, from, n);
 	}
 	PG_CATCH();
 	{
@@ -286,19 +297,21 @@ report_retry(AucDrainLane *dl, const ErrorData *error)
 static bool
 apply_span(AucDrainLane *dl, int from, int n)
 {
-	ErrorData  *error = try_run(dl, from, n);
+	ErrorData  *error = try_work(apply_run, dl, from, n);
 
 	if (error == NULL)
 		return true;
-	if (!auc_drain_is_own_fault(error))
+	if (n == 1 && auc_drain_is_own_fault(error))
+	{
+		dl->drain->fault = error;
+		error = try_work(bury_one, dl, from, 1);
+		if (error == NULL)
+			return true;
+	}
+	if (n == 1 || !auc_drain_is_own_fault(error))
 	{
 		report_retry(dl, error);
 		return false;
-	}
-	if (n == 1)
-	{
-		auc_drain_quarantine(dl, from, error);
-		return true;
 	}
 	return apply_span(dl, from, n / 2) &&
 		apply_span(dl, from + n / 2, n - n / 2);

@@ -30,7 +30,6 @@
 #include "utils/timestamp.h"
 #include "worker.h"
 
-#define FIRST_BACKOFF_MS	50
 #define LAST_BACKOFF_MS		1000
 #define UPKEEP_MS			1000
 
@@ -40,11 +39,12 @@ static void
 note_connection(AucRouter *router, bool ready, const char *error)
 {
 	AucServer  *server = router->server;
+	TimestampTz now = GetCurrentTimestamp();
 
 	pg_atomic_write_u32(&server->redis_ready, ready ? 1 : 0);
 	SpinLockAcquire(&server->lock);
 	strlcpy(server->error, error, sizeof(server->error));
-	server->error_at = ready ? 0 : GetCurrentTimestamp();
+	server->error_at = ready ? 0 : now;
 	SpinLockRelease(&server->lock);
 }
 
@@ -66,7 +66,7 @@ read_options(AucRouter *router)
 	if (memcmp(&before, &router->options, sizeof(before)) == 0)
 		return;
 	router->connect_at = 0;
-	router->backoff = FIRST_BACKOFF_MS;
+	router->backoff = AUC_FIRST_BACKOFF_MS;
 	if (auc_redis_status(router->redis) != AUC_REDIS_CLOSED)
 		auc_redis_close(router->redis, "the server's options have changed");
 }
@@ -122,7 +122,6 @@ tend_connection(AucRouter *router, TimestampTz now)
 	{
 		note_connection(router, true, "");
 		router->refused_before = false;
-		router->backoff = FIRST_BACKOFF_MS;
 	}
 	else if (status == AUC_REDIS_CLOSED && now >= router->connect_at)
 	{
@@ -302,7 +301,7 @@ create_router(int server_index)
 											ALLOCSET_DEFAULT_SIZES);
 	router->redis = auc_redis_create(router->context);
 	router->redis_seen = AUC_REDIS_CLOSED;
-	router->backoff = FIRST_BACKOFF_MS;
+	router->backoff = AUC_FIRST_BACKOFF_MS;
 	router->tickets = MemoryContextAlloc(router->context,
 										 auc_slot_count() * sizeof(AucTicket));
 	router->loads = MemoryContextAlloc(router->context,

@@ -30,6 +30,12 @@
 /* One append takes at most so many auctions; each is two keys. */
 #define AUC_APPEND_MAX_AUCTIONS 64
 
+/*
+ * A lost connection is tried again after so long, doubling; it begins anew when
+ * a lane had an append accepted or found nothing to append.
+ */
+#define AUC_FIRST_BACKOFF_MS	50
+
 /* What a taken slot waits for, before it is answered (rule 14). */
 typedef struct AucWaiter
 {
@@ -75,6 +81,7 @@ typedef struct AucRouterLane
 	uint64		log_last;		/* last position in the log */
 	uint64		read_to;		/* READING, COMPARING: end of what is read */
 	uint64		compared;		/* COMPARING: equal up to here */
+	AucTailCursor compare;		/* COMPARING: the tail's next record */
 	uint64		reappended;		/* since it was taken, for the log line */
 	uint64		logged_off;		/* the tail up to here is in the log */
 	AucTailCursor send;			/* the next record to append */
@@ -125,9 +132,12 @@ typedef struct AucLoad
 	AucLoadResult result;
 } AucLoad;
 
+/* A request to let an auction go; it rests when "need" is applied. */
 typedef struct AucRelease
 {
 	int64		auction_id;
+	AucRouterLane *lane;
+	uint64		need;			/* its last record */
 	int			slot;
 } AucRelease;
 

@@ -54,6 +54,7 @@ append_reply(void *arg, const redisReply *reply)
 		auc_router_lane_give_up(rl, "append was refused", reply);
 		return;
 	}
+	rl->router->backoff = AUC_FIRST_BACKOFF_MS;
 	rl->log_last = rl->flight_last;
 	rl->logged_off = rl->flight_off;
 	auc_router_lane_confirm(rl, rl->log_last);
@@ -248,8 +249,12 @@ auc_router_lane_send(AucRouterLane *rl)
 		/* applied and freed without the log while Redis was away */
 		if (rl->log_last < rl->published)
 			send_jump(rl, rl->published);
-		else if (auc_lane_get_state(rl->lane) == AUC_LANE_RETURNING)
-			returned(rl);
+		else
+		{
+			rl->router->backoff = AUC_FIRST_BACKOFF_MS;
+			if (auc_lane_get_state(rl->lane) == AUC_LANE_RETURNING)
+				returned(rl);
+		}
 		return;
 	}
 	first = batch.records[0]->first;

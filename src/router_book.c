@@ -300,7 +300,8 @@ auc_router_books_turn(AucRouter *router)
 	AucLive    *chosen[BOOKS_A_TURN];
 	int			n = 0;
 
-	if (router->nbooks == 0)
+	if (router->nbooks == 0 ||
+		auc_redis_status(router->redis) != AUC_REDIS_READY)
 		return;
 	hash_seq_init(&scan, router->live);
 	while ((live = hash_seq_search(&scan)) != NULL)
@@ -342,6 +343,7 @@ auc_router_books_check_all(AucRouterLane *rl)
 	while ((live = hash_seq_search(&scan)) != NULL)
 	{
 		if (live->lane != rl || live->state.bid_count == 0 ||
+			live->state.status != AUC_STATUS_OPEN ||
 			live->check_book || live->rebuild_book)
 			continue;
 		live->check_book = true;

@@ -16,6 +16,7 @@
 
 #include "miscadmin.h"
 #include "router.h"
+#include "storage/latch.h"
 #include "utils/timestamp.h"
 
 /* A lane whose tail has less room than this takes no more in this turn. */
@@ -99,7 +100,7 @@ read_notices(AucRouterLane *rl)
 	 * Overwritten notices: every auction of the lane has to be read again,
 	 * and who waits for one of them cannot be told what became of his bid.
 	 */
-	if (written - rl->seen_notices > AUC_LANE_NOTICES)
+	if (written - rl->seen_notices >= AUC_LANE_NOTICES)
 	{
 		auc_router_quarantine(rl, 0);
 		for (int i = 0; i < rl->nwaiters; i++)
@@ -159,9 +160,18 @@ auc_router_answer(AucRouterLane *rl)
 	if (pg_atomic_read_u32(&rl->lane->applied_wanted) != wanted)
 	{
 		pg_atomic_write_u32(&rl->lane->applied_wanted, wanted);
-		/* it may be collecting */
+
+		/*
+		 * It may be collecting; or it has just published, and has not seen
+		 * that somebody waits for that.
+		 */
+		pg_memory_barrier();
 		if (wanted)
+		{
 			auc_server_wake_drain(rl->router->server);
+			if (pg_atomic_read_u64(&rl->lane->applied) != applied)
+				SetLatch(MyLatch);
+		}
 	}
 }
 
@@ -203,6 +213,20 @@ auc_router_adopt(AucRouter *router)
 /* ---- requests ---- */
 
 static void
+append(AucLive *live, AucSlot *slot, const AucRecord *record,
+	   const char *attributes)
+{
+	/* the slot names its position before the tail shows the record */
+	slot->position = record->position;
+	if (!auc_tail_append(&live->lane->writer, record, attributes))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("tail of lane %d has no room for a record that was let in",
+						live->lane->lane_id)));
+	live->last_position = record->position;
+}
+
+static void
 decide_bid(AucLive *live, int index)
 {
 	AucRouterLane *rl = live->lane;
@@ -236,15 +260,7 @@ decide_bid(AucLive *live, int index)
 						 record.attributes_len > 0 ? slot->u.attributes : NULL,
 						 record.attributes_len);
 	record.state = live->state;
-
-	/* the slot names its position before the tail shows the record */
-	slot->position = record.position;
-	if (!auc_tail_append(&rl->writer, &record, slot->u.attributes))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("tail of lane %d has no room for a record that was let in",
-						rl->lane_id)));
-	live->last_position = record.position;
+	append(live, slot, &record, slot->u.attributes);
 	answer_at(rl, index, live->auction.level, record.position);
 }
 
@@ -264,18 +280,28 @@ decide_close(AucLive *live, int index)
 		record.auction_id = slot->auction_id;
 		record.at = live->state.last_at;
 		record.state = live->state;
-		slot->position = record.position;
-		if (!auc_tail_append(&rl->writer, &record, NULL))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("tail of lane %d has no room for a record that was let in",
-							rl->lane_id)));
-		live->last_position = record.position;
+		append(live, slot, &record, NULL);
 	}
 	else
 		slot->position = live->last_position;
 	slot->state = live->state;
-	answer_at(rl, index, AUC_LEVEL_REDIS, live->last_position);
+
+	/*
+	 * At once: it promises nothing but a place behind all bids so far.  Whoever
+	 * needs the close itself waits until slot->position is applied.
+	 */
+	answer(index, AUC_ANSWER_VERDICT, 0);
+}
+
+static void
+want_release(AucRouter *router, AucLive *live, int index)
+{
+	AucRelease *release = &router->releases[router->nreleases++];
+
+	release->auction_id = live->auction_id;
+	release->lane = live->lane;
+	release->need = live->last_position;
+	release->slot = index;
 }
 
 static void
@@ -301,8 +327,7 @@ decide_live(AucRouter *router, AucLive *live, int index, TimestampTz now)
 			break;
 		case AUC_REQUEST_RELEASE:
 			live->releasing = true;
-			router->releases[router->nreleases].auction_id = live->auction_id;
-			router->releases[router->nreleases++].slot = index;
+			want_release(router, live, index);
 			break;
 		case AUC_REQUEST_REMOVE:
 			/* consolidated, so at rest; a bid may just have loaded it */

@@ -55,7 +55,7 @@ auc_router_lane_wake_drain(AucRouterLane *rl)
 /* An answer nobody can work with: whatever it means, take the lane again. */
 void
 auc_router_lane_give_up(AucRouterLane *rl, const char *what,
-				   const redisReply *reply)
+						const redisReply *reply)
 {
 	char		reason[200];
 	const char *said = "an unexpected answer";
@@ -79,7 +79,8 @@ auc_router_lane_fence(AucRouterLane *rl, const char *why)
 			(errcode(AUC_ERRCODE_FENCED),
 			 errmsg("lane %d of server \"%s\" is fenced: %s", rl->lane_id,
 					NameStr(rl->router->server->name), why),
-			 errdetail("Nothing is decided or applied in it until this is resolved; waiting bids fail.")));
+			 errdetail("Nothing is decided or applied in it until this is resolved; waiting bids fail."),
+			 errhint("If what Redis has there is known to be abandoned, delete the keys {PREFIX:LANE}:*; or choose another prefix. The lane is tried again on the next connection.")));
 	pg_atomic_write_u64(&rl->lane->apply_limit, 0);
 	pg_atomic_write_u32(&rl->lane->fenced_recovering,
 						auc_lane_get_state(rl->lane) == AUC_LANE_RECOVERING);
@@ -105,7 +106,9 @@ auc_router_lane_begin(AucRouterLane *rl)
 	rl->logged_off = pg_atomic_read_u64(&lane->freed_off);
 	rl->log_last = pg_atomic_read_u64(&lane->confirmed);
 	rl->term = pg_atomic_read_u64(&lane->term);
+	/* the predecessor may have left some unread; reading one twice is harmless */
 	rl->seen_notices = pg_atomic_read_u64(&lane->notices);
+	rl->seen_notices -= Min(rl->seen_notices, AUC_LANE_NOTICES - 1);
 }
 
 void
@@ -135,10 +138,10 @@ free_tail(AucRouterLane *rl)
 {
 	AucLane    *lane = rl->lane;
 	uint64		off = pg_atomic_read_u64(&lane->applied_off);
-	bool		away = auc_lane_get_state(lane) == AUC_LANE_DEGRADED &&
-	(rl->phase == AUC_PHASE_NONE || rl->phase == AUC_PHASE_TAKING);
+	bool		away = rl->phase == AUC_PHASE_NONE ||
+		rl->phase == AUC_PHASE_TAKING;
 
-	if (!away)
+	if (!away || auc_lane_get_state(lane) != AUC_LANE_DEGRADED)
 		off = Min(off, rl->logged_off);
 	auc_tail_free(lane, off);
 }

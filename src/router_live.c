@@ -15,6 +15,7 @@
 #include "lock.h"
 #include "miscadmin.h"
 #include "router.h"
+#include "storage/latch.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -90,7 +91,9 @@ load_row(AucRouter *router, AucStore *store, int64 auction_id, TimestampTz now)
 	live->last_position = 0;
 	live->used_at = now;
 	live->releasing = false;
-	live->check_book = row.state.bid_count > 0;
+	/* a closed auction's keys are removed, and not to come back */
+	live->check_book = row.state.bid_count > 0 &&
+		row.state.status == AUC_STATUS_OPEN;
 	live->rebuild_book = false;
 	if (live->check_book)
 		router->nbooks++;
@@ -132,17 +135,25 @@ auc_router_releases(AucRouter *router)
 	for (int i = 0; i < router->nreleases; i++)
 	{
 		AucRelease *release = &router->releases[i];
-		AucLive    *live = auc_router_live(router, release->auction_id);
+		AucLane    *lane = release->lane->lane;
+		bool		fenced = auc_lane_get_state(lane) == AUC_LANE_FENCED;
+		AucLive    *live;
 
-		if (live != NULL && !at_rest(live))
+		if (!fenced && release->need > pg_atomic_read_u64(&lane->applied))
 		{
 			router->releases[kept++] = *release;
 			continue;
 		}
-		if (live != NULL)
+		live = auc_router_live(router, release->auction_id);
+		if (live != NULL && fenced)
+			live->releasing = false;
+		else if (live != NULL)
 			forget(router, live);
-		auc_slot(release->slot)->answer = AUC_ANSWER_RESTING;
+		auc_slot(release->slot)->answer = fenced ? AUC_ANSWER_FENCED :
+			AUC_ANSWER_RESTING;
 		auc_slot_answer(release->slot);
+		/* bids that came meanwhile were left published */
+		SetLatch(MyLatch);
 	}
 	router->nreleases = kept;
 }

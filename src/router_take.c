@@ -60,6 +60,12 @@ take_reply(void *arg, const redisReply *reply)
 		auc_router_lane_fence(rl, "Redis has a lane of another database or installation under the same prefix");
 		return;
 	}
+	/* somebody else's key under our name: no other lane is to suffer from it */
+	if (reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "WRONGTYPE"))
+	{
+		auc_router_lane_fence(rl, "Redis has a key of another type under the lane's name");
+		return;
+	}
 	if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 4 ||
 		!auc_router_reply_is(reply->element[0], "TAKEN") ||
 		!parse_position(reply->element[1], &term) ||
@@ -118,14 +124,15 @@ seek(AucRouterLane *rl, uint64 position)
  * this tells (design.md, section 6).
  */
 static bool
-loss_possible(AucRouterLane *rl)
+loss_possible(AucRouterLane *rl, bool was_fenced)
 {
-	uint64		applied = pg_atomic_read_u64(&rl->lane->applied);
+	uint64		had = Max(pg_atomic_read_u64(&rl->lane->applied),
+						  rl->writer.last);
 
 	if (auc_lane_get_state(rl->lane) != AUC_LANE_RECOVERING ||
 		rl->reserved == 0)
 		return false;
-	return rl->read_to < applied ||
+	return was_fenced || rl->read_to < had ||
 		(rl->stored_run_id[0] != '\0' &&
 		 strcmp(rl->stored_run_id, auc_redis_run_id(rl->router->redis)) != 0);
 }
@@ -135,7 +142,13 @@ taken(AucRouterLane *rl)
 {
 	AucLane    *lane = rl->lane;
 	uint64		applied = pg_atomic_read_u64(&lane->applied);
-	bool		loss = loss_possible(rl);
+	bool		fenced = auc_lane_get_state(lane) == AUC_LANE_FENCED;
+	bool		loss;
+
+	/* it goes on where the fence stopped it; not recovering: see advance */
+	if (fenced && pg_atomic_read_u32(&lane->fenced_recovering))
+		auc_lane_set_state(lane, AUC_LANE_RECOVERING);
+	loss = loss_possible(rl, fenced);
 
 	/* committed before it is used */
 	auc_router_store_term(rl, loss, Max(applied, rl->read_to));
@@ -149,10 +162,6 @@ taken(AucRouterLane *rl)
 				 errdetail("PostgreSQL and Redis both restarted, so what Redis had not kept is in neither.")));
 	rl->log_last = rl->read_to;
 	rl->reappended = 0;
-	if (auc_lane_get_state(lane) == AUC_LANE_FENCED)
-		auc_lane_set_state(lane,
-						   pg_atomic_read_u32(&lane->fenced_recovering) ?
-						   AUC_LANE_RECOVERING : AUC_LANE_RETURNING);
 	if (auc_lane_get_state(lane) == AUC_LANE_RECOVERING)
 	{
 		rl->phase = AUC_PHASE_READING;
@@ -165,6 +174,8 @@ taken(AucRouterLane *rl)
 	}
 	seek(rl, rl->log_last);
 	rl->compared = pg_atomic_read_u64(&lane->confirmed);
+	rl->compare.lane = lane;
+	rl->compare.off = pg_atomic_read_u64(&lane->freed_off);
 	rl->phase = AUC_PHASE_COMPARING;
 	if (auc_lane_get_state(lane) == AUC_LANE_DEGRADED)
 		auc_lane_set_state(lane, AUC_LANE_RETURNING);
@@ -174,23 +185,25 @@ taken(AucRouterLane *rl)
 
 /* The tail's record at the position, NULL if it is not there any more. */
 static const AucRecord *
-find_in_tail(AucLane *lane, uint64 position)
+find_in_tail(AucRouterLane *rl, uint64 position)
 {
-	AucTailCursor cursor;
-	const AucRecord *record;
+	for (;;)
+	{
+		AucTailCursor next = rl->compare;
+		const AucRecord *record = auc_tail_next(&next);
 
-	cursor.lane = lane;
-	cursor.off = pg_atomic_read_u64(&lane->freed_off);
-	while ((record = auc_tail_next(&cursor)) != NULL)
-		if (record->position >= position)
-			return record->position == position ? record : NULL;
-	return NULL;
+		if (record == NULL || record->position > position)
+			return NULL;
+		rl->compare = next;
+		if (record->position == position)
+			return record;
+	}
 }
 
 static bool
 same_as_tail(AucRouterLane *rl, uint64 position, const redisReply *text)
 {
-	const AucRecord *record = find_in_tail(rl->lane, position);
+	const AucRecord *record = find_in_tail(rl, position);
 	char		own[AUC_RECORD_TEXT_MAX];
 	size_t		len;
 
@@ -367,10 +380,10 @@ recovered(AucRouterLane *rl)
 					pg_atomic_read_u64(&lane->applied),
 					rl->writer.last + 1)));
 	rl->ready_at = rl->writer.last;
+	auc_router_lane_publish(rl);
 	rl->phase = AUC_PHASE_APPENDING;
 	auc_lane_set_state(lane, AUC_LANE_NORMAL);
 	auc_router_lane_confirm(rl, rl->log_last);
-	auc_router_lane_publish(rl);
 }
 
 /* ---- a step ---- */
@@ -383,6 +396,7 @@ auc_router_begin_recovery(AucRouterLane *rl)
 	/* "applied" is in shared memory only once a drain has begun */
 	if (pg_atomic_read_u64(&lane->applied_at) == 0)
 		return;
+	pg_read_barrier();
 	auc_tail_reset(&rl->writer, lane, pg_atomic_read_u64(&lane->applied));
 	rl->published = rl->writer.last;
 	auc_lane_set_state(lane, AUC_LANE_RECOVERING);
@@ -419,9 +433,13 @@ auc_router_advance(AucRouterLane *rl)
 		{
 			auc_router_lane_confirm(rl, rl->log_last);
 			rl->phase = AUC_PHASE_APPENDING;
-			/* after a fence nothing was applied until the log was ours */
-			if (auc_lane_get_state(rl->lane) == AUC_LANE_RETURNING)
+			/* fenced until now: nothing was to be decided or applied */
+			if (auc_lane_get_state(rl->lane) == AUC_LANE_FENCED)
+			{
+				auc_lane_set_state(rl->lane, AUC_LANE_RETURNING);
 				pg_atomic_write_u64(&rl->lane->apply_limit, PG_UINT64_MAX);
+				auc_server_wake_drain(rl->router->server);
+			}
 		}
 		else if (!rl->reading)
 			read_log(rl, rl->compared);

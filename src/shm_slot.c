@@ -145,6 +145,7 @@ auc_slot_publish(const int *indexes, int n)
 		uint64		word = pg_atomic_read_u64(&words[indexes[i]]);
 
 		auc_slot(indexes[i])->ticket = ++ticket;
+		auc_slot(indexes[i])->previous = i > 0 ? indexes[i - 1] : -1;
 		/* nobody else changes a claimed slot; the request is visible first */
 		if (!change(indexes[i], word, AUC_SLOT_PUBLISHED))
 			Assert(false);
@@ -190,28 +191,43 @@ auc_slot_withdraw(int index)
 	}
 }
 
+/* Counts this process among those that wait; FATAL passes by PG_FINALLY. */
+static bool waiting_for_free = false;
+
+void
+auc_slot_stop_waiting(void)
+{
+	if (waiting_for_free)
+		pg_atomic_fetch_sub_u32(&shared->free_waiters, 1);
+	waiting_for_free = false;
+}
+
+static bool
+any_free(void)
+{
+	for (int i = 0; i < auc_guc_slots; i++)
+		if (auc_slot_state(i) == AUC_SLOT_FREE)
+			return true;
+	return false;
+}
+
 void
 auc_slot_wait_free(long timeout)
 {
 	pg_atomic_fetch_add_u32(&shared->free_waiters, 1);
+	waiting_for_free = true;
 	PG_TRY();
 	{
 		ConditionVariablePrepareToSleep(&shared->freed);
-		/* the slot that was freed before we were seen waiting */
-		for (int i = 0; i < auc_guc_slots; i++)
-			if (auc_slot_state(i) == AUC_SLOT_FREE)
-			{
-				timeout = 0;
-				break;
-			}
-		if (timeout > 0)
+		/* one may have been freed before we were seen waiting */
+		if (!any_free())
 			(void) ConditionVariableTimedSleep(&shared->freed, timeout,
 											   auc_wait_event_new("AuctionSlotFree"));
 		ConditionVariableCancelSleep();
 	}
 	PG_FINALLY();
 	{
-		pg_atomic_fetch_sub_u32(&shared->free_waiters, 1);
+		auc_slot_stop_waiting();
 	}
 	PG_END_TRY();
 }
@@ -253,10 +269,51 @@ collect(int server, AucTicket *tickets, AucSlotState one, AucSlotState other)
 	return n;
 }
 
+/*
+ * The scan may have passed a slot just before it was published, and found
+ * those published after it by the same backend, which rely on their order.
+ * Such a slot is published by now, for they are published one by one; so it is
+ * enough to follow each hand-over back to what the scan has found of it.
+ */
+static int
+add_predecessors(int server, AucTicket *tickets, int found)
+{
+	int			n = found;
+
+	for (int i = 0; i < found; i++)
+	{
+		uint64		ticket = tickets[i].ticket;
+		int			index = auc_slot(tickets[i].index)->previous;
+
+		while (index >= 0 &&
+			   (i == 0 || tickets[i - 1].ticket != ticket - 1))
+		{
+			uint64		word = pg_atomic_read_u64(&words[index]);
+
+			pg_read_barrier();
+			if (WORD_STATE(word) != AUC_SLOT_PUBLISHED ||
+				WORD_SERVER(word) != server ||
+				auc_slot(index)->ticket != ticket - 1 ||
+				n == auc_guc_slots)
+				break;
+			tickets[n].ticket = --ticket;
+			tickets[n].word = word;
+			tickets[n++].index = index;
+			index = auc_slot(index)->previous;
+		}
+	}
+	if (n > found)
+		qsort(tickets, n, sizeof(AucTicket), compare_tickets);
+	return n;
+}
+
 int
 auc_slot_collect(int server, AucTicket *tickets)
 {
-	return collect(server, tickets, AUC_SLOT_PUBLISHED, AUC_SLOT_PUBLISHED);
+	int			n = collect(server, tickets, AUC_SLOT_PUBLISHED,
+							AUC_SLOT_PUBLISHED);
+
+	return add_predecessors(server, tickets, n);
 }
 
 int

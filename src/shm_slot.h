@@ -71,6 +71,8 @@ typedef struct AucSlot
 {
 	/* request */
 	uint64		ticket;			/* the order of handing over */
+	int			previous;		/* slot with the ticket before it, of the same
+								 * hand-over; -1: it is the first */
 	AucRequestKind kind;
 	int			lane;			/* index of the AucLane, a hint */
 	uint32		proc;			/* pgprocno of the backend, to wake it */
@@ -112,6 +114,8 @@ extern AucSlotState auc_slot_withdraw(int index);
 extern void auc_slot_free(int index);
 /* Sleeps until a slot may have become free, at most timeout ms. */
 extern void auc_slot_wait_free(long timeout);
+/* For the end of a process that may be in the middle of that. */
+extern void auc_slot_stop_waiting(void);
 
 /* router */
 typedef struct AucTicket

@@ -36,6 +36,8 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
@@ -90,7 +92,9 @@ trigger_of(FunctionCallInfo fcinfo, AucRelation which)
 static bool
 restoring(void)
 {
-	return !check_function_bodies;
+	return !check_function_bodies &&
+		pg_class_aclcheck(auc_relation_id(AUC_REL_STATE, false),
+						  GetUserId(), ACL_INSERT) == ACLCHECK_OK;
 }
 
 

@@ -446,19 +446,20 @@ sub restart_killed
 	return;
 }
 
-# A psql in the background, for a statement that waits.
+# A psql in the background, for statements of which the last one waits.
 sub start_psql
 {
-	my ($node, $db, $query) = @_;
+	my ($node, $db, @statements) = @_;
 	my $psql = { out => '', err => '' };
 
 	$psql->{run} = IPC::Run::start(
 		[
 			'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v',
-			'VERBOSITY=verbose', '-d', $node->connstr($db), '-f', '-'
+			'VERBOSITY=verbose', '-d', $node->connstr($db),
+			map { ('-c', $_) } @statements
 		],
 		'<',
-		\$query,
+		\undef,
 		'>',
 		\$psql->{out},
 		'2>',
