@@ -14,6 +14,8 @@
  */
 #include "postgres.h"
 
+#include <sched.h>
+
 #include "bid_slot.h"
 #include "compat.h"
 #include "errors.h"
@@ -134,6 +136,7 @@ withdraw_wave(void)
 static void
 drop_wave(void)
 {
+	auc_slot_stop_waiting();
 	withdraw_wave();
 	for (int i = 0; i < wave.n; i++)
 		if (wave.state[i] == AUC_SLOT_ANSWERED)
@@ -144,7 +147,6 @@ drop_wave(void)
 static void
 drop_wave_at_exit(int code, Datum arg)
 {
-	auc_slot_stop_waiting();
 	drop_wave();
 }
 
@@ -217,12 +219,36 @@ wave_taken(void)
 }
 
 /*
+ * Going to sleep and being woken costs more CPU than all the rest of a bid.
+ * So first the processor is offered to whoever has something to do: on a busy
+ * machine that is the router, the drain, Redis and the other bidders, and the
+ * answer is often there when it is our turn again; on an idle one this is over
+ * in some microseconds.
+ */
+static bool
+answered_soon(void)
+{
+	static int yields = -1;
+	if (yields < 0) yields = getenv("AUC_YIELDS") ? atoi(getenv("AUC_YIELDS")) : 10;
+	for (int i = 0; i < yields && !InterruptPending; i++)
+	{
+		(void) sched_yield();
+		settle_answered();
+		if (wave.settled == wave.n)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Waits until every slot is answered.  After "until" it gives up what the
  * router has not taken; what it has taken too only if "hard".
  */
 static AucGiveUp
 await_wave(TimestampTz until, bool hard)
 {
+	if (answered_soon())
+		return GIVE_UP_NOT;
 	for (;;)
 	{
 		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;

@@ -22,31 +22,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "bid_table.h"
 #include "lock.h"
 #include "record.h"
 #include "store.h"
-
-static void
-check_snapshot(AucStore *store, AucRow *row)
-{
-	AucRow		seen;
-
-	if (!IsolationUsesXactSnapshot())
-		return;
-	if (auc_store_find(store, row->auction.id, GetTransactionSnapshot(),
-					   &seen) &&
-		ItemPointerEquals(&seen.tid, &row->tid))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent bids on auction %lld",
-					(long long) row->auction.id),
-			 errhint("Start the transaction again.")));
-}
 
 /* The accepted bid becomes part of row and journal. */
 static void
@@ -106,7 +87,7 @@ auc_table_bid(const AucBid *bid, AucBidResult *result)
 		return false;
 	}
 
-	check_snapshot(store, &row);
+	auc_store_check_snapshot(store, &row);
 	auc_rules_bid(&row.auction, bid->user_id, bid->amount,
 				  GetCurrentTimestamp(), &row.state, &result->verdict);
 	result->route = AUC_ROUTE_TABLE;

@@ -192,6 +192,8 @@ close_on_table(int64 auction_id, bool *moved)
 	if (!auc_store_find(store, auction_id, NULL, &row))
 		raise_unknown(auction_id);
 	*moved = row.route != AUC_ROUTE_TABLE;
+	if (!*moved)
+		auc_store_check_snapshot(store, &row);
 	if (!*moved && auc_rules_close(GetCurrentTimestamp(), &row.state))
 	{
 		auc_store_write(store, &row, false);

@@ -191,7 +191,7 @@ auc_slot_withdraw(int index)
 	}
 }
 
-/* Counts this process among those that wait; FATAL passes by PG_FINALLY. */
+/* This process is counted in free_waiters. */
 static bool waiting_for_free = false;
 
 void
@@ -216,20 +216,13 @@ auc_slot_wait_free(long timeout)
 {
 	pg_atomic_fetch_add_u32(&shared->free_waiters, 1);
 	waiting_for_free = true;
-	PG_TRY();
-	{
-		ConditionVariablePrepareToSleep(&shared->freed);
-		/* one may have been freed before we were seen waiting */
-		if (!any_free())
-			(void) ConditionVariableTimedSleep(&shared->freed, timeout,
-											   auc_wait_event_new("AuctionSlotFree"));
-		ConditionVariableCancelSleep();
-	}
-	PG_FINALLY();
-	{
-		auc_slot_stop_waiting();
-	}
-	PG_END_TRY();
+	ConditionVariablePrepareToSleep(&shared->freed);
+	/* one may have been freed before we were seen waiting */
+	if (!any_free())
+		(void) ConditionVariableTimedSleep(&shared->freed, timeout,
+										   auc_wait_event_new("AuctionSlotFree"));
+	ConditionVariableCancelSleep();
+	auc_slot_stop_waiting();
 }
 
 /* ---- router ---- */

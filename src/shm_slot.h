@@ -112,9 +112,11 @@ extern AucSlotState auc_slot_state(int index);
 /* Gives up: FREE (not recorded), ABANDONED (unknown) or ANSWERED (read it). */
 extern AucSlotState auc_slot_withdraw(int index);
 extern void auc_slot_free(int index);
-/* Sleeps until a slot may have become free, at most timeout ms. */
+/*
+ * Sleeps until a slot may have become free, at most timeout ms.  Whatever ends
+ * it otherwise, an ERROR too, has to be followed by auc_slot_stop_waiting().
+ */
 extern void auc_slot_wait_free(long timeout);
-/* For the end of a process that may be in the middle of that. */
 extern void auc_slot_stop_waiting(void);
 
 /* router */

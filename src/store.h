@@ -50,6 +50,11 @@ extern void auc_store_close(AucStore *store);	/* keeps locks */
 extern bool auc_store_find(AucStore *store, int64 auction_id,
 						   Snapshot snapshot, AucRow *row);
 /*
+ * For a caller's transaction that keeps one snapshot: ERROR
+ * (serialization_failure) if it cannot see the version that was read.
+ */
+extern void auc_store_check_snapshot(AucStore *store, AucRow *row);
+/*
  * Writes row->state over the version at row->tid and sets tid to the new one.
  * closed_at is set to state.last_at when the status is first not open.  If
  * that version is no longer the newest, "chase" looks the row up by key and

@@ -326,6 +326,24 @@ auc_store_find(AucStore *store, int64 auction_id, Snapshot snapshot,
 	return found;
 }
 
+void
+auc_store_check_snapshot(AucStore *store, AucRow *row)
+{
+	AucRow		seen;
+
+	if (!IsolationUsesXactSnapshot())
+		return;
+	if (auc_store_find(store, row->auction.id, GetTransactionSnapshot(),
+					   &seen) &&
+		ItemPointerEquals(&seen.tid, &row->tid))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent bids on auction %lld",
+					(long long) row->auction.id),
+			 errhint("Start the transaction again.")));
+}
+
 /*
  * The version at "tid" into store->found, if it is visible now and of this
  * auction.  SnapshotSelf sees what is committed and what this transaction

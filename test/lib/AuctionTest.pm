@@ -390,7 +390,8 @@ SQL
 }
 
 # Tests: what holds for all bids of the database at any moment at which
-# nothing is under way, whatever has crashed before.
+# nothing is under way, whatever has crashed before; of auctions that are
+# quarantined it holds in part only.
 sub check_journal
 {
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -398,7 +399,9 @@ sub check_journal
 
 	is($node->safe_psql($db, <<"SQL"), '0', "$when: bid_no is 1..n everywhere");
 SELECT count(*) FROM
- (SELECT auction_id FROM auction.bids GROUP BY auction_id
+ (SELECT auction_id FROM auction.bids WHERE auction_id NOT IN
+	(SELECT auction_id FROM auction._state WHERE status = 'q')
+  GROUP BY auction_id
   HAVING (min(bid_no), max(bid_no), count(DISTINCT bid_no))
 	IS DISTINCT FROM (1, count(*), count(*))) b
 SQL

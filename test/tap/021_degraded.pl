@@ -220,6 +220,32 @@ $redis->thaw;
 wait_lanes($node, 'postgres', 'normal');
 check_all('hung', 1);
 
+# What Redis has not confirmed is not applied, however long it takes; a new
+# drain has looked at it, too.
+sql("ALTER SERVER redis1 OPTIONS (ADD command_timeout '1h')");
+wait_lanes($node, 'postgres', 'normal');
+is(bid_without_drain($id, 12), 't|redis', 'a long command_timeout');
+wait_applied($node, 'postgres');
+$redis->freeze;
+$price++;
+my $waiting = start_psql($node, 'postgres',
+	"SELECT accepted, durability FROM auction.place_bid($id, 12, $price)");
+poll_until($node, 'postgres',
+	'SELECT backlog_records = 1 FROM auction.stat_lanes');
+my $drain = worker_pid($node, 'postgres', 'drain');
+my $began = sql('SELECT drain_at FROM auction.lanes');
+sql("SELECT pg_terminate_backend($drain)");
+worker_pid($node, 'postgres', 'drain', not => $drain);
+poll_until($node, 'postgres',
+	"SELECT drain_at > '$began' FROM auction.lanes");
+is( sql('SELECT state, backlog_records FROM auction.stat_lanes'),
+	'normal|1', 'not confirmed: not applied');
+$redis->thaw;
+is((finish_psql($waiting))[0] =~ /^t/ ? 1 : 0, 1, 'confirmed: accepted');
+sql('ALTER SERVER redis1 OPTIONS (DROP command_timeout)');
+wait_lanes($node, 'postgres', 'normal');
+check_all('unconfirmed', 1);
+
 $redis->cli('CONFIG', 'SET', 'maxmemory', '1');
 is(bid($id, 13), 't|journal', 'Redis is full: the bid is in the journal');
 like(
