@@ -8,13 +8,11 @@
  * how: what is still published becomes free and is certainly not recorded;
  * what the router has taken is abandoned, and its outcome is unknown here.
  *
- * The wait follows syncrep.c: reset the latch, look, then sleep; cancel and
- * terminate are looked at by hand, because only here can be said whether the
+ * The wait follows syncrep.c: look, then sleep on what may have changed since;
+ * cancel and terminate are looked at by hand, because only here can be said whether the
  * bid may have been recorded.
  */
 #include "postgres.h"
-
-#include <sched.h>
 
 #include "bid_slot.h"
 #include "compat.h"
@@ -23,6 +21,7 @@
 #include "pgstat.h"
 #include "settings.h"
 #include "shm.h"
+#include "shm_bell.h"
 #include "shm_lane.h"
 #include "storage/ipc.h"
 #include "utils/timestamp.h"
@@ -137,6 +136,7 @@ static void
 drop_wave(void)
 {
 	auc_slot_stop_waiting();
+	auc_bell_done();
 	withdraw_wave();
 	for (int i = 0; i < wave.n; i++)
 		if (wave.state[i] == AUC_SLOT_ANSWERED)
@@ -218,63 +218,60 @@ wave_taken(void)
 	return false;
 }
 
-/*
- * Going to sleep and being woken costs more CPU than all the rest of a bid.
- * So first the processor is offered to whoever has something to do: on a busy
- * machine that is the router, the drain, Redis and the other bidders, and the
- * answer is often there when it is our turn again; on an idle one this is over
- * in some microseconds.
- */
+/* true: nothing more to wait for, *why says how it ended. */
 static bool
-answered_soon(void)
+wave_ended(TimestampTz until, bool hard, long *left, AucGiveUp *why)
 {
-	static int yields = -1;
-	if (yields < 0) yields = getenv("AUC_YIELDS") ? atoi(getenv("AUC_YIELDS")) : 10;
-	for (int i = 0; i < yields && !InterruptPending; i++)
+	*why = GIVE_UP_NOT;
+	settle_answered();
+	if (wave.settled == wave.n)
+		return true;
+	if (ProcDiePending || QueryCancelPending)
 	{
-		(void) sched_yield();
-		settle_answered();
-		if (wave.settled == wave.n)
-			return true;
+		withdraw_wave();
+		*why = GIVE_UP_CANCEL;
+		return true;
 	}
-	return false;
+	CHECK_FOR_INTERRUPTS();
+	*left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+	if (*left > 0 || (!hard && wave_taken()))
+		return false;
+	withdraw_wave();
+	*why = GIVE_UP_TIMEOUT;
+	return true;
 }
 
 /*
  * Waits until every slot is answered.  After "until" it gives up what the
- * router has not taken; what it has taken too only if "hard".
+ * router has not taken; what it has taken too only if "hard".  A short sleep
+ * on the bell first, then on the latch (shm_bell.h).
  */
 static AucGiveUp
 await_wave(TimestampTz until, bool hard)
 {
-	if (answered_soon())
-		return GIVE_UP_NOT;
+	uint32		event = auc_wait_event_new("AuctionBidOutcome");
+	uint32		seen;
+	long		left;
+	AucGiveUp	why;
+
+	do
+	{
+		seen = auc_bell_read();
+		if (wave_ended(until, hard, &left, &why))
+			return why;
+	} while (auc_bell_nap(seen, event));
+
+	auc_bell_use_latch();
 	for (;;)
 	{
-		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
-		long		left;
-
 		ResetLatch(MyLatch);
-		settle_answered();
-		if (wave.settled == wave.n)
-			return GIVE_UP_NOT;
-		if (ProcDiePending || QueryCancelPending)
-		{
-			withdraw_wave();
-			return GIVE_UP_CANCEL;
-		}
-		CHECK_FOR_INTERRUPTS();
-		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
-		if (left > 0)
-			events |= WL_TIMEOUT;
-		else if (hard || !wave_taken())
-		{
-			withdraw_wave();
-			return GIVE_UP_TIMEOUT;
-		}
-		(void) WaitLatch(MyLatch, events, left,
-						 auc_wait_event_new("AuctionBidOutcome"));
+		if (wave_ended(until, hard, &left, &why))
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
+						 (left > 0 ? WL_TIMEOUT : 0), left, event);
 	}
+	auc_bell_done();
+	return why;
 }
 
 /* ---- bids ---- */

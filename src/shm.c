@@ -11,6 +11,7 @@
 #include "errors.h"
 #include "miscadmin.h"
 #include "shm.h"
+#include "shm_bell.h"
 #include "shm_lane.h"
 #include "shm_slot.h"
 #include "shm_worker.h"
@@ -30,6 +31,7 @@ typedef struct AucShmPart
 
 static const AucShmPart parts[] = {
 	{auc_worker_shmem_size, auc_worker_shmem_init},
+	{auc_bell_shmem_size, auc_bell_shmem_init},
 	{auc_slot_shmem_size, auc_slot_shmem_init},
 	{auc_lane_shmem_size, auc_lane_shmem_init},
 };

@@ -11,6 +11,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "settings.h"
+#include "shm_bell.h"
 #include "shm_lane.h"
 #include "shm_slot.h"
 #include "storage/condition_variable.h"
@@ -333,7 +334,7 @@ auc_slot_answer(int index)
 
 		if (change(index, word, AUC_SLOT_ANSWERED))
 		{
-			SetLatch(auc_proc_latch(proc));
+			auc_bell_ring(proc);
 			return;
 		}
 	}
