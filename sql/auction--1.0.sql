@@ -549,7 +549,8 @@ CREATE FUNCTION auction._stat_lanes(
 	OUT lane_id int, OUT state text, OUT since timestamptz, OUT term bigint,
 	OUT published bigint, OUT confirmed bigint, OUT applied bigint,
 	OUT backlog_records bigint, OUT backlog_seconds float8,
-	OUT tail_bytes_used bigint, OUT tail_size bigint, OUT log_length bigint,
+	OUT tail_bytes_used bigint, OUT tail_size bigint,
+	OUT tail_seconds_left float8, OUT log_length bigint,
 	OUT applied_wanted int, OUT drain_stopped bool, OUT drain_paused bool,
 	OUT redis_ready bool, OUT redis_error text, OUT redis_error_at timestamptz)
 RETURNS SETOF record
@@ -565,7 +566,7 @@ SELECT l.server, l.lane, l.id AS lane_id,
 	coalesce(s.term, t.term) AS term,
 	s.published, s.confirmed, coalesce(s.applied, l.applied) AS applied,
 	s.backlog_records, s.backlog_seconds, s.tail_bytes_used, s.tail_size,
-	s.log_length, s.applied_wanted, s.drain_stopped, s.drain_paused,
+	s.tail_seconds_left, s.log_length, s.applied_wanted, s.drain_stopped, s.drain_paused,
 	t.possible_loss_after, s.redis_ready, s.redis_error, s.redis_error_at
 FROM auction.lanes l
 	LEFT JOIN auction._lane_terms t ON t.lane_id = l.id
@@ -578,7 +579,12 @@ COMMENT ON COLUMN auction.stat_lanes.state IS
 COMMENT ON COLUMN auction.stat_lanes.backlog_records IS
 'records that are in the tail and not in the journal';
 COMMENT ON COLUMN auction.stat_lanes.backlog_seconds IS
-'how long ago the drain committed last, while there is a backlog; else 0';
+'how long ago the oldest record that is not in the journal was handed over; 0: '
+'there is none';
+COMMENT ON COLUMN auction.stat_lanes.tail_seconds_left IS
+'after so many seconds the tail is full, if records go on coming as in the '
+'last second and the drain applies none; NULL: none came. A full tail makes '
+'bids wait and then fail with RB004';
 COMMENT ON COLUMN auction.stat_lanes.log_length IS
 'entries of the log in Redis, as the router has asked last';
 COMMENT ON COLUMN auction.stat_lanes.applied_wanted IS

@@ -6,7 +6,8 @@
  * router_take.c    taking a lane, comparing or recovering its log
  * router_append.c  appending to the log, trimming it
  * router_decide.c  requests in ticket order, the rules, who waits for what
- * router_live.c    loading and letting go of auctions; the router's SQL
+ * router_live.c    loading and letting go of auctions
+ * router_sql.c     lanes, terms and positions in PostgreSQL
  * router_book.c    books in Redis: reading, checking, rebuilding, removing
  *
  * All of it runs in one process and one thread; nothing here is shared but
@@ -94,6 +95,10 @@ typedef struct AucRouterLane
 	AucWaiter  *waiters;		/* room for every slot */
 	uint64		seen_applied;
 	uint64		seen_notices;
+
+	/* the tail's end a second ago */
+	TimestampTz rated_at;
+	uint64		rated_off;
 
 	/* samples of applied, for the log's retention */
 	int			nsamples;
@@ -215,6 +220,8 @@ extern void auc_router_load(AucRouter *router, TimestampTz now);
 extern void auc_router_releases(AucRouter *router);
 extern void auc_router_unload_idle(AucRouter *router, TimestampTz now);
 extern void auc_router_quarantine(AucRouterLane *rl, int64 auction_id);
+
+/* router_sql.c */
 extern void auc_router_read_lanes(AucRouter *router);
 extern void auc_router_store_term(AucRouterLane *rl, bool possible_loss,
 								  uint64 loss_after);

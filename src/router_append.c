@@ -305,6 +305,20 @@ trim(AucRouterLane *rl, uint64 position)
 	auc_redis_end(redis, length_reply, rl);
 }
 
+/* For stat_lanes: how fast the tail fills. */
+static void
+rate_tail(AucRouterLane *rl, TimestampTz now)
+{
+	uint64		end = pg_atomic_read_u64(&rl->lane->published_off);
+
+	if (rl->rated_at != 0 && now > rl->rated_at)
+		pg_atomic_write_u64(&rl->lane->tail_rate,
+							(end - rl->rated_off) * USECS_PER_SEC /
+							(now - rl->rated_at));
+	rl->rated_at = now;
+	rl->rated_off = end;
+}
+
 /*
  * Rule 20.  "applied" is flushed, on the standbys too that commits wait for
  * (the drain publishes nothing else), so only the retention is left to keep.
@@ -319,6 +333,7 @@ auc_router_lane_upkeep(AucRouterLane *rl, TimestampTz now)
 	uint64		position = 0;
 	int			past = 0;
 
+	rate_tail(rl, now);
 	if (rl->nsamples == 0 ||
 		(rl->nsamples < slots &&
 		 now - rl->samples[rl->nsamples - 1].at >= spacing))

@@ -1,5 +1,5 @@
 /*
- * router_live.c: which auctions are live, and the router's SQL.
+ * router_live.c: which auctions are live.
  *
  * Loading (rule 3): a new READ COMMITTED transaction, no waiting for any lock,
  * the auction's own lock tried first.  It reads nothing but the state row,
@@ -10,14 +10,11 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "errors.h"
-#include "executor/spi.h"
 #include "lock.h"
 #include "miscadmin.h"
 #include "router.h"
 #include "storage/latch.h"
 #include "store.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 
@@ -192,133 +189,4 @@ auc_router_quarantine(AucRouterLane *rl, int64 auction_id)
 	while ((live = hash_seq_search(&scan)) != NULL)
 		if (live->lane == rl)
 			forget(rl->router, live);
-}
-
-/* ---- SQL ---- */
-
-static void
-run(const char *sql, int nargs, Oid *types, Datum *values, int expected)
-{
-	int			rc = SPI_execute_with_args(sql, nargs, types, values, NULL,
-										   false, 0);
-
-	if (rc != expected)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("router could not run \"%s\": %s", sql,
-						SPI_result_code_string(rc))));
-}
-
-static void
-run_update(const char *sql, int nargs, Oid *types, Datum *values)
-{
-	auc_worker_xact_begin("updating lane");
-	SPI_connect();
-	run(sql, nargs, types, values, SPI_OK_UPDATE);
-	if (SPI_processed != 1)
-		ereport(ERROR,
-				(errcode(AUC_ERRCODE_NOT_ATTACHED),
-				 errmsg("the router's lane is not in auction._lane_terms any more")));
-	SPI_finish();
-	auc_worker_xact_commit();
-}
-
-static int64
-int64_column(int row, int column)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
-									  SPI_tuptable->tupdesc, column, &isnull);
-
-	return isnull ? 0 : DatumGetInt64(value);
-}
-
-static void
-read_lane(AucRouter *router, int row)
-{
-	HeapTuple	tuple = SPI_tuptable->vals[row];
-	TupleDesc	desc = SPI_tuptable->tupdesc;
-	AucRouterLane *rl = &router->lanes[router->nlanes];
-	int			lane_id = (int) int64_column(row, 1);
-	int			index = auc_lane_find(MyDatabaseId, lane_id);
-	char	   *run_id;
-
-	if (index < 0)
-		ereport(ERROR,
-				(errcode(AUC_ERRCODE_NOT_ATTACHED),
-				 errmsg("lane %d is not bound yet", lane_id)));
-	memset(rl, 0, sizeof(*rl));
-	rl->router = router;
-	rl->index = index;
-	rl->lane = auc_lane(index);
-	rl->lane_id = lane_id;
-	rl->number = (int) int64_column(row, 2);
-	strlcpy(rl->uuid, SPI_getvalue(tuple, desc, 3), sizeof(rl->uuid));
-	rl->stored_term = int64_column(row, 4);
-	rl->reserved = int64_column(row, 5);
-	run_id = SPI_getvalue(tuple, desc, 6);
-	if (run_id != NULL)
-		strlcpy(rl->stored_run_id, run_id, sizeof(rl->stored_run_id));
-	router->nlanes++;
-}
-
-void
-auc_router_read_lanes(AucRouter *router)
-{
-	static const char *const sql =
-		"SELECT l.id::bigint, l.lane::bigint, l.uuid::text, t.term, t.reserved, t.run_id "
-		"FROM auction.lanes l JOIN auction._lane_terms t ON t.lane_id OPERATOR(pg_catalog.=) l.id "
-		"WHERE l.server OPERATOR(pg_catalog.=) $1 ORDER BY l.lane";
-	Oid			types[] = {NAMEOID};
-	Datum		values[] = {NameGetDatum(&router->server->name)};
-
-	auc_worker_xact_begin("reading lanes");
-	SPI_connect();
-	run(sql, 1, types, values, SPI_OK_SELECT);
-	router->lanes = MemoryContextAllocZero(router->context,
-										   Max(SPI_processed, 1) *
-										   sizeof(AucRouterLane));
-	for (uint64 i = 0; i < SPI_processed; i++)
-		read_lane(router, i);
-	SPI_finish();
-	auc_worker_xact_commit();
-	for (int i = 0; i < router->nlanes; i++)
-		router->lanes[i].waiters =
-			MemoryContextAlloc(router->context,
-							   auc_slot_count() * sizeof(AucWaiter));
-}
-
-void
-auc_router_store_term(AucRouterLane *rl, bool possible_loss,
-					  uint64 loss_after)
-{
-	Oid			types[] = {INT4OID, INT8OID, TEXTOID, BOOLOID, INT8OID};
-	Datum		values[5];
-
-	values[0] = Int32GetDatum(rl->lane_id);
-	values[1] = Int64GetDatum((int64) rl->term);
-	values[2] = CStringGetTextDatum(auc_redis_run_id(rl->router->redis));
-	values[3] = BoolGetDatum(possible_loss);
-	values[4] = Int64GetDatum((int64) loss_after);
-	run_update("UPDATE auction._lane_terms SET term = $2, run_id = $3, "
-			   "possible_loss_after = CASE WHEN $4 THEN $5 ELSE possible_loss_after END "
-			   "WHERE lane_id OPERATOR(pg_catalog.=) $1", 5, types, values);
-	rl->stored_term = rl->term;
-	strlcpy(rl->stored_run_id, auc_redis_run_id(rl->router->redis),
-			sizeof(rl->stored_run_id));
-}
-
-/* Rule 5: committed before the first of them is given. */
-void
-auc_router_reserve(AucRouterLane *rl)
-{
-	uint64		upto = Max(rl->reserved, rl->writer.last) + AUC_POSITION_BLOCK;
-	Oid			types[] = {INT4OID, INT8OID};
-	Datum		values[2];
-
-	values[0] = Int32GetDatum(rl->lane_id);
-	values[1] = Int64GetDatum((int64) upto);
-	run_update("UPDATE auction._lane_terms SET reserved = $2 "
-			   "WHERE lane_id OPERATOR(pg_catalog.=) $1", 2, types, values);
-	rl->reserved = upto;
 }

@@ -73,7 +73,7 @@ init_lane(AucLane *lane)
 	pg_atomic_init_u64(&lane->apply_limit, 0);
 	pg_atomic_init_u64(&lane->freed_off, 0);
 	pg_atomic_init_u64(&lane->log_length, 0);
-	pg_atomic_init_u64(&lane->bids, 0);
+	pg_atomic_init_u64(&lane->tail_rate, 0);
 	pg_atomic_init_u64(&lane->applied_off, 0);
 	pg_atomic_init_u64(&lane->applied, 0);
 	pg_atomic_init_u64(&lane->applied_at, 0);

@@ -78,7 +78,7 @@ typedef struct AucLane
 	pg_atomic_uint64 apply_limit;
 	pg_atomic_uint64 freed_off; /* the tail before it may be overwritten */
 	pg_atomic_uint64 log_length;	/* entries, as last asked */
-	pg_atomic_uint64 bids;		/* bids decided since start */
+	pg_atomic_uint64 tail_rate; /* bytes/s published, in the last second */
 	pg_atomic_uint32 applied_wanted;	/* > 0: something waits for "applied": the
 										 * drain does not collect, and wakes the
 										 * router after its commit */

@@ -145,3 +145,20 @@ auc_tail_attributes(const AucRecord *record)
 {
 	return record->attributes_len > 0 ? (const char *) (record + 1) : NULL;
 }
+
+int64
+auc_tail_oldest_at(AucLane *lane)
+{
+	for (;;)
+	{
+		uint64		off = pg_atomic_read_u64(&lane->applied_off);
+		AucTailCursor cursor = {lane, off};
+		const AucRecord *record = auc_tail_next(&cursor);
+		int64		at = record == NULL ? 0 : record->at;
+
+		/* applied meanwhile: what was read may have been overwritten */
+		pg_read_barrier();
+		if (pg_atomic_read_u64(&lane->applied_off) == off)
+			return at;
+	}
+}

@@ -50,6 +50,11 @@ extern void auc_tail_free(AucLane *lane, uint64 off);
 
 /* Next record, NULL at the end; attributes lie behind the struct. */
 extern const AucRecord *auc_tail_next(AucTailCursor *cursor);
+/*
+ * For a reader that is neither router nor drain: when the oldest unapplied
+ * record was handed over; 0 if there is none.
+ */
+extern int64 auc_tail_oldest_at(AucLane *lane);
 extern const char *auc_tail_attributes(const AucRecord *record);
 
 #endif							/* AUC_SHM_TAIL_H */

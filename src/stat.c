@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "shm.h"
 #include "shm_lane.h"
+#include "shm_tail.h"
 #include "statement.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -28,7 +29,7 @@ PG_FUNCTION_INFO_V1(auction_pause_drain);
 PG_FUNCTION_INFO_V1(auction_resume_drain);
 
 /* Columns of auction._stat_lanes(). */
-#define STAT_COLUMNS	18
+#define STAT_COLUMNS	19
 /* wait_applied: how often to look whether a lane is ready. */
 #define LOOK_MS			20
 
@@ -62,17 +63,19 @@ lane_values(AucLane *lane, Datum *values, bool *isnull)
 {
 	uint64		applied_off = pg_atomic_read_u64(&lane->applied_off);
 	uint64		applied = pg_atomic_read_u64(&lane->applied);
-	TimestampTz applied_at = pg_atomic_read_u64(&lane->applied_at);
 	uint64		confirmed;
 	uint64		published;
 	uint64		published_off;
 	uint64		backlog;
+	uint64		rate = pg_atomic_read_u64(&lane->tail_rate);
+	uint64		used;
 
 	pg_read_barrier();
 	confirmed = pg_atomic_read_u64(&lane->confirmed);
 	published = pg_atomic_read_u64(&lane->published);
 	published_off = pg_atomic_read_u64(&lane->published_off);
 	backlog = published > applied ? published - applied : 0;
+	used = published_off > applied_off ? published_off - applied_off : 0;
 
 	values[0] = Int32GetDatum(lane->lane_id);
 	values[1] =
@@ -84,13 +87,15 @@ lane_values(AucLane *lane, Datum *values, bool *isnull)
 	values[5] = Int64GetDatum(confirmed);
 	values[6] = Int64GetDatum(applied);
 	values[7] = Int64GetDatum(backlog);
-	values[8] = Float8GetDatum(backlog > 0 ? seconds_since(applied_at) : 0);
-	values[9] = Int64GetDatum(published_off > applied_off ?
-							  published_off - applied_off : 0);
+	values[8] = Float8GetDatum(seconds_since(auc_tail_oldest_at(lane)));
+	values[9] = Int64GetDatum(used);
 	values[10] = Int64GetDatum(lane->tail_size);
-	values[11] = Int64GetDatum(pg_atomic_read_u64(&lane->log_length));
-	values[12] = Int32GetDatum(pg_atomic_read_u32(&lane->applied_wanted));
-	values[13] = BoolGetDatum(pg_atomic_read_u32(&lane->drain_stopped) != 0);
+	isnull[11] = rate == 0;
+	if (rate > 0)
+		values[11] = Float8GetDatum((double) (lane->tail_size - used) / rate);
+	values[12] = Int64GetDatum(pg_atomic_read_u64(&lane->log_length));
+	values[13] = Int32GetDatum(pg_atomic_read_u32(&lane->applied_wanted));
+	values[14] = BoolGetDatum(pg_atomic_read_u32(&lane->drain_stopped) != 0);
 }
 
 static void
@@ -105,10 +110,10 @@ server_values(AucServer *server, Datum *values, bool *isnull)
 	SpinLockRelease(&server->lock);
 	error[sizeof(error) - 1] = '\0';
 
-	values[14] = BoolGetDatum(pg_atomic_read_u32(&server->drain_paused) != 0);
-	values[15] = BoolGetDatum(pg_atomic_read_u32(&server->redis_ready) != 0);
-	put_text(error, &values[16], &isnull[16]);
-	put_time(error_at, &values[17], &isnull[17]);
+	values[15] = BoolGetDatum(pg_atomic_read_u32(&server->drain_paused) != 0);
+	values[16] = BoolGetDatum(pg_atomic_read_u32(&server->redis_ready) != 0);
+	put_text(error, &values[17], &isnull[17]);
+	put_time(error_at, &values[18], &isnull[18]);
 }
 
 /* One row for each bound lane of this database; none without the library. */

@@ -130,6 +130,16 @@ foreach my $kind ('router', 'drain', 'steward')
 	sql('SELECT auction.resume_drain()') if $kind eq 'drain';
 	wait_flowing("terminated $kind");
 }
+# With bids in its hands that Redis has not confirmed.
+$redis->freeze;
+poll_until($node, 'postgres',
+	'SELECT sum(published - confirmed) > 3 FROM auction.stat_lanes');
+my $router = worker_pid($node, 'postgres', 'router');
+sql("SELECT pg_terminate_backend($router)");
+worker_pid($node, 'postgres', 'router', not => $router);
+$redis->thaw;
+wait_flowing('terminated router, appends unanswered');
+
 my $term = terms();
 $redis->cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
 wait_taken($term);
@@ -167,6 +177,30 @@ check_part('Redis');
 
 # ---- PostgreSQL ----
 
+my $reserved;
+
+sub note_reserved
+{
+	$reserved = 'VALUES '
+	  . join(', ', split /\n/,
+		sql('SELECT (lane_id, reserved) FROM auction._lane_terms'));
+	return;
+}
+
+# Tests: no position that may have been given before the crash is given again.
+sub check_reserved
+{
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($what) = @_;
+
+	is(sql(<<"SQL"), '0', "$what: all positions are new");
+SELECT count(*) FROM auction.stat_lanes s
+	JOIN ($reserved) r (lane_id, reserved) USING (lane_id)
+WHERE s.published <= r.reserved
+SQL
+	return;
+}
+
 # A crash restart while records are in tail and log alone: the log has them.
 sub crash
 {
@@ -189,13 +223,17 @@ SQL
 start_load();
 foreach my $kind ('drain', 'backend')
 {
+	note_reserved();
 	crash($kind);
 	wait_flowing("killed $kind");
+	check_reserved("killed $kind");
 }
 
 wait_backlog();
+note_reserved();
 restart_killed($node);
 wait_flowing('killed postmaster');
+check_reserved('killed postmaster');
 
 wait_backlog();
 $node->stop('fast');

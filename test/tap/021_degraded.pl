@@ -235,9 +235,11 @@ poll_until($node, 'postgres',
 my $drain = worker_pid($node, 'postgres', 'drain');
 my $began = sql('SELECT drain_at FROM auction.lanes');
 sql("SELECT pg_terminate_backend($drain)");
-worker_pid($node, 'postgres', 'drain', not => $drain);
-poll_until($node, 'postgres',
-	"SELECT drain_at > '$began' FROM auction.lanes");
+$drain = worker_pid($node, 'postgres', 'drain', not => $drain);
+poll_until($node, 'postgres', <<"SQL");
+SELECT drain_at > '$began' AND wait_event_type = 'Extension'
+FROM auction.lanes, pg_stat_activity WHERE pid = $drain
+SQL
 is( sql('SELECT state, backlog_records FROM auction.stat_lanes'),
 	'normal|1', 'not confirmed: not applied');
 $redis->thaw;

@@ -1,0 +1,134 @@
+/*
+ * router_sql.c: what the router reads and writes in PostgreSQL, beside the
+ * state rows it loads.
+ *
+ * Terms and reserved positions are committed before they are used (rules 5 and
+ * 10), in small transactions of their own, in a table that nobody else writes.
+ */
+#include "postgres.h"
+
+#include "errors.h"
+#include "miscadmin.h"
+#include "router.h"
+#include "statement.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "worker.h"
+
+static AucStatement read_lanes = {
+	"SELECT l.id, l.lane, l.uuid::text, t.term, t.reserved, t.run_id "
+	"FROM auction.lanes l JOIN auction._lane_terms t ON t.lane_id = l.id "
+	"WHERE l.server = $1 ORDER BY l.lane",
+	1, {NAMEOID}, NULL
+};
+
+static AucStatement store_term = {
+	"UPDATE auction._lane_terms SET term = $2, run_id = $3, "
+	"possible_loss_after = CASE WHEN $4 THEN $5 ELSE possible_loss_after END "
+	"WHERE lane_id = $1",
+	5, {INT4OID, INT8OID, TEXTOID, BOOLOID, INT8OID}, NULL
+};
+
+static AucStatement reserve = {
+	"UPDATE auction._lane_terms SET reserved = $2 WHERE lane_id = $1",
+	2, {INT4OID, INT8OID}, NULL
+};
+
+static void
+update_lane(AucRouterLane *rl, AucStatement *statement, Datum *values)
+{
+	values[0] = Int32GetDatum(rl->lane_id);
+	if (auc_statement_run(statement, values, SPI_OK_UPDATE) != 1)
+		ereport(ERROR,
+				(errcode(AUC_ERRCODE_NOT_ATTACHED),
+				 errmsg("lane %d is not in auction._lane_terms any more",
+						rl->lane_id)));
+}
+
+static void
+copy_text(uint64 row, int column, char *to, Size size)
+{
+	bool		isnull;
+	Datum		value = auc_statement_datum(row, column, &isnull);
+
+	to[0] = '\0';
+	if (!isnull)
+		text_to_cstring_buffer(DatumGetTextPP(value), to, size);
+}
+
+static void
+read_lane(AucRouter *router, AucRouterLane *rl, uint64 row)
+{
+	int			lane_id = auc_statement_int32(row, 1);
+	int			index = auc_lane_find(MyDatabaseId, lane_id);
+
+	if (index < 0)
+		ereport(ERROR,
+				(errcode(AUC_ERRCODE_NOT_ATTACHED),
+				 errmsg("lane %d is not bound yet", lane_id)));
+	rl->router = router;
+	rl->index = index;
+	rl->lane = auc_lane(index);
+	rl->lane_id = lane_id;
+	rl->number = auc_statement_int32(row, 2);
+	copy_text(row, 3, rl->uuid, sizeof(rl->uuid));
+	rl->stored_term = auc_statement_int64(row, 4);
+	rl->reserved = auc_statement_int64(row, 5);
+	copy_text(row, 6, rl->stored_run_id, sizeof(rl->stored_run_id));
+	rl->waiters = MemoryContextAlloc(router->context,
+									 auc_slot_count() * sizeof(AucWaiter));
+}
+
+void
+auc_router_read_lanes(AucRouter *router)
+{
+	Datum		values[] = {NameGetDatum(&router->server->name)};
+
+	auc_worker_xact_begin("reading lanes");
+	SPI_connect();
+	router->nlanes = (int) auc_statement_run(&read_lanes, values,
+											 SPI_OK_SELECT);
+	router->lanes = MemoryContextAllocZero(router->context,
+										   Max(router->nlanes, 1) *
+										   sizeof(AucRouterLane));
+	for (int i = 0; i < router->nlanes; i++)
+		read_lane(router, &router->lanes[i], i);
+	SPI_finish();
+	auc_worker_xact_commit();
+}
+
+void
+auc_router_store_term(AucRouterLane *rl, bool possible_loss,
+					  uint64 loss_after)
+{
+	const char *run_id = auc_redis_run_id(rl->router->redis);
+	Datum		values[5];
+
+	auc_worker_xact_begin("storing a term");
+	SPI_connect();
+	values[1] = Int64GetDatum((int64) rl->term);
+	values[2] = CStringGetTextDatum(run_id);
+	values[3] = BoolGetDatum(possible_loss);
+	values[4] = Int64GetDatum((int64) loss_after);
+	update_lane(rl, &store_term, values);
+	SPI_finish();
+	auc_worker_xact_commit();
+	rl->stored_term = rl->term;
+	strlcpy(rl->stored_run_id, run_id, sizeof(rl->stored_run_id));
+}
+
+/* Rule 5: committed before the first of them is given. */
+void
+auc_router_reserve(AucRouterLane *rl)
+{
+	uint64		upto = Max(rl->reserved, rl->writer.last) + AUC_POSITION_BLOCK;
+	Datum		values[2];
+
+	auc_worker_xact_begin("reserving positions");
+	SPI_connect();
+	values[1] = Int64GetDatum((int64) upto);
+	update_lane(rl, &reserve, values);
+	SPI_finish();
+	auc_worker_xact_commit();
+	rl->reserved = upto;
+}
