@@ -158,10 +158,12 @@ step(AucDrain *drain)
 	if (pg_atomic_read_u32(&drain->server->drain_paused))
 		return DRAIN_IDLE;
 	size_batch(drain);
+	/* in turn, so that none takes all that auction.drain_rate allows */
+	drain->first = (drain->first + 1) % drain->nlanes;
 	for (int i = 0; i < drain->nlanes; i++)
 	{
-		AucDrainNext lane_next = step_lane(&drain->lanes[i],
-										   GetCurrentTimestamp());
+		AucDrainLane *dl = &drain->lanes[(drain->first + i) % drain->nlanes];
+		AucDrainNext lane_next = step_lane(dl, GetCurrentTimestamp());
 
 		next = Max(next, lane_next);
 	}

@@ -49,6 +49,7 @@ typedef struct AucDrain
 	MemoryContext batch_context;	/* reset after each batch */
 	int			nlanes;
 	AucDrainLane *lanes;
+	int			first;			/* lane that is served first in this turn */
 	AucDrainBatch batch;
 	AucDrainRow **dirty;		/* rows of the present transaction */
 	int			ndirty;

@@ -10,7 +10,7 @@
  *
  *   :log    stream; entry ID <position of its last record>-0; one field
  *           (position) and one text (record.h) a record
- *   :term   hash: uuid (the lane's identity), term, instance, last (the log's
+ *   :term   hash: uuid (the lane's identity: its uuid and database), term, instance, last (the log's
  *           last position, changed only together with the log)
  *   :auction:ID  hash: price, leader, bid_count, ends_at (microseconds since
  *           1970-01-01 UTC), status (one letter)

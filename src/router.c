@@ -181,8 +181,13 @@ auc_router_step(AucRouter *router, TimestampTz now)
 	tend_connection(router, now);
 	for (int i = 0; i < router->nlanes; i++)
 	{
-		auc_router_lane_turn(&router->lanes[i]);
-		auc_router_answer(&router->lanes[i]);
+		AucRouterLane *rl = &router->lanes[i];
+
+		auc_router_lane_turn(rl);
+		auc_router_answer(rl);
+		if (rl->drain_due)
+			auc_router_lane_wake_drain(rl);
+		rl->drain_due = false;
 	}
 	auc_router_releases(router);
 	reserve_positions(router);

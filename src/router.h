@@ -65,7 +65,7 @@ typedef struct AucRouterLane
 	int			index;			/* of the AucLane */
 	int			lane_id;
 	int			number;			/* at its server; part of the keys */
-	char		uuid[40];
+	char		identity[64];	/* the lane's uuid and the database, rule 11 */
 
 	AucTailWriter writer;
 	uint64		published;		/* what of the writer is published */
@@ -90,6 +90,7 @@ typedef struct AucRouterLane
 	uint64		flight_last;	/* ... up to this position */
 	uint64		flight_off;		/* ... and offset */
 	bool		reading;		/* XRANGE is on its way */
+	bool		drain_due;		/* confirmed: wake the drain, after the verdicts */
 
 	int			nwaiters;
 	AucWaiter  *waiters;		/* room for every slot */

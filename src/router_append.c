@@ -58,7 +58,7 @@ append_reply(void *arg, const redisReply *reply)
 	rl->log_last = rl->flight_last;
 	rl->logged_off = rl->flight_off;
 	auc_router_lane_confirm(rl, rl->log_last);
-	auc_router_lane_wake_drain(rl);
+	rl->drain_due = true;
 }
 
 static Summary *

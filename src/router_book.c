@@ -108,6 +108,19 @@ parse_book(const redisReply *reply, int64 *bid_count)
 		number(reply->element[1], bid_count);
 }
 
+/* Its book is not complete, and no check or rebuild is on its way. */
+static void
+want_rebuild(AucRouter *router, int64 auction_id)
+{
+	AucLive    *live = auc_router_live(router, auction_id);
+
+	if (live == NULL || live->check_book || live->rebuild_book ||
+		live->state.status != AUC_STATUS_OPEN)
+		return;
+	live->rebuild_book = true;
+	router->nbooks++;
+}
+
 /* ---- top_bids ---- */
 
 static void
@@ -129,6 +142,8 @@ read_reply(void *arg, const redisReply *reply)
 				kind = AUC_ANSWER_RESTING;
 		slot->nbook = n;
 	}
+	else if (reply != NULL)
+		want_rebuild(call->router, slot->auction_id);
 	answer_slot(call->slot, kind);
 	pfree(call);
 }
@@ -194,16 +209,11 @@ static void
 check_reply(void *arg, const redisReply *reply)
 {
 	BookCall   *call = arg;
-	AucLive    *live = auc_router_live(call->router, call->auction_id);
 	int64		bid_count;
 
-	if (reply != NULL && live != NULL && !live->check_book &&
-		!live->rebuild_book &&
+	if (reply != NULL &&
 		(!parse_book(reply, &bid_count) || bid_count < call->bid_count))
-	{
-		live->rebuild_book = true;
-		call->router->nbooks++;
-	}
+		want_rebuild(call->router, call->auction_id);
 	pfree(call);
 }
 

@@ -61,6 +61,7 @@ read_lane(AucRouter *router, AucRouterLane *rl, uint64 row)
 {
 	int			lane_id = auc_statement_int32(row, 1);
 	int			index = auc_lane_find(MyDatabaseId, lane_id);
+	char		uuid[40];
 
 	if (index < 0)
 		ereport(ERROR,
@@ -71,7 +72,9 @@ read_lane(AucRouter *router, AucRouterLane *rl, uint64 row)
 	rl->lane = auc_lane(index);
 	rl->lane_id = lane_id;
 	rl->number = auc_statement_int32(row, 2);
-	copy_text(row, 3, rl->uuid, sizeof(rl->uuid));
+	copy_text(row, 3, uuid, sizeof(uuid));
+	/* a copy of the database has the same uuid, and must not take the lane */
+	snprintf(rl->identity, sizeof(rl->identity), "%s/%u", uuid, MyDatabaseId);
 	rl->stored_term = auc_statement_int64(row, 4);
 	rl->reserved = auc_statement_int64(row, 5);
 	copy_text(row, 6, rl->stored_run_id, sizeof(rl->stored_run_id));

@@ -92,7 +92,7 @@ take(AucRouterLane *rl)
 	auc_redis_arg(redis, key, len);
 	len = auc_router_term_key(rl, key);
 	auc_redis_arg(redis, key, len);
-	auc_redis_arg_str(redis, rl->uuid);
+	auc_redis_arg_str(redis, rl->identity);
 	len = snprintf(instance, sizeof(instance), "%016llx",
 				   (unsigned long long) auc_shm_instance());
 	auc_redis_arg(redis, instance, len);
@@ -320,7 +320,7 @@ read_reply(void *arg, const redisReply *reply)
 		auc_router_lane_publish(rl);
 		rl->logged_off = rl->writer.end;
 		auc_router_lane_confirm(rl, rl->writer.last);
-		auc_router_lane_wake_drain(rl);
+		rl->drain_due = true;
 	}
 }
 

@@ -1,0 +1,269 @@
+# Rules of the lane protocol (src/README.md) that no other test file is about:
+# who breaks one sees it here. The router's connection is cut by giving the
+# server another address, so that what Redis has can be changed meanwhile.
+
+use strict;
+use warnings;
+
+use AuctionTest;
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# streaming: without it commits never wait for a standby
+my $node =
+  new_node('rules', streaming => 1, conf => 'auction.slots = 256');
+my $redis = start_redis();
+attach($node, 'postgres', $redis, lanes => 1,
+	options => "command_timeout '1h'");
+my $socket = $redis->socket;
+my ($log, $term) = ('{auction:1}:log', '{auction:1}:term');
+
+sub sql { return $node->safe_psql('postgres', @_); }
+
+my $id = new_auction($node, 'postgres', route => "'redis'");
+my $other = new_auction($node, 'postgres', route => "'redis'");
+my $price = 0;
+
+sub place
+{
+	my ($auction, $amount) = @_;
+	return "SELECT accepted, reason FROM auction.place_bid($auction, 7, $amount)";
+}
+
+# A bid that the rules accept.
+sub bid { $price++; return sql(place($id, $price)); }
+
+sub lane { return sql("SELECT $_[0] FROM auction.stat_lanes"); }
+
+sub recorded
+{
+	return sql('SELECT count(*) FROM auction.bids'
+		  . " WHERE auction_id = $id AND amount = $_[0]");
+}
+
+sub leave_redis
+{
+	sql("ALTER SERVER redis1 OPTIONS (SET host '/nonexistent/redis.sock')");
+	return poll_until($node, 'postgres',
+		'SELECT NOT redis_ready FROM auction.stat_lanes');
+}
+
+sub return_to_redis
+{
+	return sql("ALTER SERVER redis1 OPTIONS (SET host '$socket')");
+}
+
+sub crash
+{
+	my $router = worker_pid($node, 'postgres', 'router');
+
+	kill 'KILL', worker_pid($node, 'postgres', 'drain');
+	worker_pid($node, 'postgres', 'router', not => $router);
+	return;
+}
+
+# ---- place_bids: in order, whoever else hands bids over ----
+
+my @sales = map { new_auction($node, 'postgres', route => "'redis'") } 1 .. 16;
+my @clients = map { start_psql($node, 'postgres', <<"SQL") } @sales;
+SELECT count(*), count(*) FILTER (WHERE accepted) FROM
+	generate_series(0, 39) wave,
+	LATERAL (SELECT array_agg(ROW($_, 7, wave * 50 + i, NULL, NULL)
+		::auction.bid_request ORDER BY i) AS bids
+		FROM generate_series(1, 50) i) b,
+	LATERAL auction.place_bids(bids)
+SQL
+is( join(' ', map { (finish_psql($_))[0] } @clients),
+	join(' ', ('2000|2000') x 16),
+	'16 clients: rising bids of one call are decided in their order');
+
+# ---- rule 14: no verdict before what it depends on is confirmed ----
+
+bid();
+wait_applied($node, 'postgres');
+$redis->freeze;
+my $pending = ++$price;
+my $accepted = start_psql($node, 'postgres', place($id, $pending));
+wait_waiting($node, 'postgres', 1);
+poll_until($node, 'postgres',
+	'SELECT backlog_records = 1 FROM auction.stat_lanes');
+my $rejected = start_psql($node, 'postgres', place($id, $pending));
+wait_waiting($node, 'postgres', 2);
+
+# The seller's bid on an auction without records depends on nothing: when it is
+# answered, those before it have been decided.
+is( sql("SELECT reason FROM auction.place_bid($other, 0, 1)"),
+	'seller', 'a rejection that depends on no record needs no Redis')
+  foreach 1 .. 3;
+wait_waiting($node, 'postgres', 2);
+is($accepted->{out} . $rejected->{out},
+	'', 'neither acceptance nor rejection is told while Redis has not answered');
+
+# ---- rule 13: a new router answers its predecessor's slots ----
+
+my $router = worker_pid($node, 'postgres', 'router');
+sql("SELECT pg_terminate_backend($router)");
+worker_pid($node, 'postgres', 'router', not => $router);
+$redis->thaw;
+is((finish_psql($accepted))[0],
+	't|', 'a bid whose record is in the tail is accepted by the next router');
+is((finish_psql($rejected))[0],
+	'f|too_low', 'a slot without a record is handed over and decided again');
+wait_lanes($node, 'postgres', 'normal');
+wait_applied($node, 'postgres');
+is(recorded($pending), '1', 'it is recorded once');
+
+# It decides nothing while rows are behind the tail.
+sql('SELECT auction.pause_drain()');
+bid() foreach 1 .. 3;
+$router = worker_pid($node, 'postgres', 'router');
+sql("SELECT pg_terminate_backend($router)");
+worker_pid($node, 'postgres', 'router', not => $router);
+my $late = start_psql($node, 'postgres', place($id, $price));
+wait_waiting($node, 'postgres', 1);
+poll_until($node, 'postgres',
+	"SELECT state = 'normal' AND redis_ready FROM auction.stat_lanes");
+sql('SELECT auction.resume_drain()');
+is((finish_psql($late))[0],
+	'f|too_low', 'a new router decides on rows that have all of the tail');
+
+# ---- rule 17: applied is told when it is flushed where it has to be ----
+
+my $slow = new_auction($node, 'postgres', route => "'redis'",
+	durability => "'journal'");
+wait_applied($node, 'postgres');
+sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+$node->reload;
+
+sub wait_hanging
+{
+	my ($drain) = @_;
+
+	return poll_until($node, 'postgres', <<"SQL");
+SELECT count(*) = 1 FROM pg_stat_activity
+ WHERE wait_event = 'SyncRep' AND backend_type = 'auction drain' AND pid <> $drain
+SQL
+}
+
+poll(
+	'commits wait for the standby',
+	sub {
+		bid();
+		return sql("SELECT count(*) FROM pg_stat_activity"
+			  . " WHERE wait_event = 'SyncRep' AND backend_type = 'auction drain'"
+		);
+	});
+my $flushed = start_psql($node, 'postgres', place($slow, 1));
+wait_waiting($node, 'postgres', 1);
+my $applied = lane('applied');
+my $drain = worker_pid($node, 'postgres', 'drain');
+sql("SELECT pg_terminate_backend($drain)");
+wait_hanging($drain);
+is(lane('applied'), $applied,
+	'neither a drain that is told to end nor its successor publish "applied"');
+is($flushed->{out}, '', '... and nobody is told who waits for it');
+sql('ALTER SYSTEM RESET synchronous_standby_names');
+$node->reload;
+is((finish_psql($flushed))[0], 't|', 'commits go on: so does he');
+wait_applied($node, 'postgres');
+check_journal($node, 'postgres', 'routers and drains');
+
+# ---- rule 5: a position is never given twice ----
+
+my $reserved = sql('SELECT reserved FROM auction._lane_terms');
+crash();
+wait_lanes($node, 'postgres', 'normal');
+wait_applied($node, 'postgres');
+is(bid(), 't|', 'after a crash');
+cmp_ok(lane('published'), '>', $reserved,
+	'the block that was reserved before is given up');
+cmp_ok(sql('SELECT reserved FROM auction._lane_terms'),
+	'>', lane('published'), '... and another one reserved');
+
+# ---- rule 6: what is unapplied stays in the tail; rule 10: the jump ----
+
+wait_applied($node, 'postgres');
+sql('SELECT auction.pause_drain()');
+$applied = lane('published');
+bid() foreach 1 .. 5;
+leave_redis();
+$redis->cli('FLUSHALL');
+return_to_redis();
+wait_lanes($node, 'postgres', 'normal');
+my %entries =
+  $redis->cli('XRANGE', $log, '-', '+') =~ /^(\d+)\n((?:jump|bid) .*)$/mg;
+my @first = sort { $a <=> $b } keys %entries;
+is(scalar(@first), 6, 'an empty Redis gets a jump and what is unapplied');
+is($first[0], $applied, '... the jump up to what is applied');
+is($entries{ $first[0] }, 'jump 1', '... and from the first position on');
+is(bid(), 't|', 'bids go on');
+sql('SELECT auction.resume_drain()');
+wait_applied($node, 'postgres');
+check_journal($node, 'postgres', 'Redis emptied');
+
+# ---- rule 9: the log is compared with the tail by content ----
+
+sql('SELECT auction.pause_drain()');
+leave_redis();
+my $decided = start_psql($node, 'postgres', place($id, ++$price));
+poll_until($node, 'postgres',
+	'SELECT backlog_records = 1 FROM auction.stat_lanes');
+my $next = lane('published');
+$redis->cli('XADD', $log, "$next-0", $next, 'bid of somebody else');
+return_to_redis();
+wait_lanes($node, 'postgres', 'fenced');
+$node->wait_for_log(
+	qr/lane 1 .* is fenced: the log differs from what was decided here/);
+like(
+	(finish_psql($decided))[1],
+	qr/RB003/,
+	'another record at our position: fenced, the outcome is unknown');
+is(sql_error($node, 'postgres', place($id, $price + 1)),
+	'RB007', '... and nothing is decided');
+$redis->cli('DEL', $log, $term);
+$redis->cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+wait_lanes($node, 'postgres', 'normal');
+sql('SELECT auction.resume_drain()');
+wait_applied($node, 'postgres');
+is(recorded($price), '1', 'the log is gone: what was decided here stands');
+
+# The log names a position that nobody was given.
+leave_redis();
+$next = lane('published') + 10;
+$redis->cli('XADD', $log, "$next-0", $next, 'bid of somebody else');
+return_to_redis();
+wait_lanes($node, 'postgres', 'fenced');
+pass('a position that was never given: fenced');
+$redis->cli('DEL', $log, $term);
+$redis->cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+wait_lanes($node, 'postgres', 'normal');
+is(bid(), 't|', '... until it is gone');
+
+# ---- rule 11: a lane of another uuid is refused, also while recovering ----
+
+wait_applied($node, 'postgres');
+is( lane('possible_loss_after IS NULL'),
+	't', 'so far no acknowledged bid can be lost');
+my $uuid = $redis->cli('HGET', $term, 'uuid');
+$redis->cli('HSET', $term, 'uuid', '00000000-0000-0000-0000-000000000000');
+my $last = $redis->cli('XINFO', 'STREAM', $log);
+crash();
+wait_lanes($node, 'postgres', 'fenced');
+is(sql_error($node, 'postgres', place($id, $price + 1)),
+	'RB007', 'another uuid in Redis: fenced');
+is($redis->cli('XINFO', 'STREAM', $log), $last, '... the log is not touched');
+
+# What the log had is lost with it: nobody is left to apply it.
+$redis->cli('FLUSHALL');
+$redis->cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+wait_lanes($node, 'postgres', 'normal');
+is(lane('possible_loss_after IS NOT NULL'),
+	't', 'emptied while fenced and recovering: a loss is thought possible');
+is(bid(), 't|', 'bids go on');
+wait_applied($node, 'postgres');
+check_journal($node, 'postgres', 'in the end');
+is(sql('SELECT count(*) FROM auction.dead_letters'), '0', 'no dead letters');
+
+done_testing();
