@@ -24,7 +24,14 @@
 /* How long an owner sleeps on its word before it turns to its latch. */
 #define NAP_MS			20
 
-static pg_atomic_uint32 *bells;
+/* A cache line each: a ring must not disturb the neighbours. */
+typedef union AucBell
+{
+	pg_atomic_uint32 word;
+	char		pad[PG_CACHE_LINE_SIZE];
+} AucBell;
+
+static AucBell *bells;
 
 /* Every process that has a latch: backends, workers, auxiliary ones. */
 static int
@@ -36,7 +43,7 @@ bell_count(void)
 Size
 auc_bell_shmem_size(void)
 {
-	return mul_size(bell_count(), sizeof(pg_atomic_uint32));
+	return mul_size(bell_count(), sizeof(AucBell));
 }
 
 void
@@ -46,13 +53,13 @@ auc_bell_shmem_init(bool found, void *space)
 	if (found)
 		return;
 	for (int i = 0; i < bell_count(); i++)
-		pg_atomic_init_u32(&bells[i], 0);
+		pg_atomic_init_u32(&bells[i].word, 0);
 }
 
 uint32
 auc_bell_read(void)
 {
-	uint32		word = pg_atomic_read_u32(&bells[auc_my_procno()]);
+	uint32		word = pg_atomic_read_u32(&bells[auc_my_procno()].word);
 
 	/* what the ringer wrote before it rang is seen from here on */
 	pg_read_barrier();
@@ -64,7 +71,7 @@ auc_bell_read(void)
 bool
 auc_bell_nap(uint32 seen, uint32 wait_event)
 {
-	pg_atomic_uint32 *bell = &bells[auc_my_procno()];
+	pg_atomic_uint32 *bell = &bells[auc_my_procno()].word;
 	struct timespec limit = {.tv_nsec = NAP_MS * 1000000L};
 
 	if (!pg_atomic_compare_exchange_u32(bell, &seen, seen | BELL_FUTEX))
@@ -102,19 +109,19 @@ wake(pg_atomic_uint32 *bell)
 void
 auc_bell_use_latch(void)
 {
-	pg_atomic_fetch_or_u32(&bells[auc_my_procno()], BELL_LATCH);
+	pg_atomic_fetch_or_u32(&bells[auc_my_procno()].word, BELL_LATCH);
 }
 
 void
 auc_bell_done(void)
 {
-	pg_atomic_fetch_and_u32(&bells[auc_my_procno()], ~(uint32) BELL_LATCH);
+	pg_atomic_fetch_and_u32(&bells[auc_my_procno()].word, ~(uint32) BELL_LATCH);
 }
 
 void
 auc_bell_ring(uint32 procno)
 {
-	pg_atomic_uint32 *bell = &bells[procno];
+	pg_atomic_uint32 *bell = &bells[procno].word;
 	uint32		word = pg_atomic_read_u32(bell);
 
 	while (!pg_atomic_compare_exchange_u32(bell, &word,

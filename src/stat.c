@@ -61,7 +61,7 @@ seconds_since(TimestampTz at)
 static void
 lane_values(AucLane *lane, Datum *values, bool *isnull)
 {
-	uint64		applied_off = pg_atomic_read_u64(&lane->applied_off);
+	uint64		freed_off = pg_atomic_read_u64(&lane->freed_off);
 	uint64		applied = pg_atomic_read_u64(&lane->applied);
 	uint64		confirmed;
 	uint64		published;
@@ -75,7 +75,7 @@ lane_values(AucLane *lane, Datum *values, bool *isnull)
 	published = pg_atomic_read_u64(&lane->published);
 	published_off = pg_atomic_read_u64(&lane->published_off);
 	backlog = published > applied ? published - applied : 0;
-	used = published_off > applied_off ? published_off - applied_off : 0;
+	used = published_off - freed_off;
 
 	values[0] = Int32GetDatum(lane->lane_id);
 	values[1] =

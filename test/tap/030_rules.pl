@@ -6,17 +6,23 @@ use strict;
 use warnings;
 
 use AuctionTest;
-use IPC::Run ();
+use IO::Select;
+use IO::Socket::UNIX;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use POSIX ();
 use Test::More;
+use Time::HiRes qw(usleep);
 
 # streaming: without it commits never wait for a standby
-my $node =
-  new_node('rules', streaming => 1, conf => 'auction.slots = 256');
+my $node = new_node('rules', streaming => 1, conf => <<'CONF');
+auction.slots = 256
+max_prepared_transactions = 2
+auction.tail_size = '1MB'
+CONF
 my $redis = start_redis();
 attach($node, 'postgres', $redis, lanes => 1,
-	options => "command_timeout '1h'");
+	options => "command_timeout '1h', connect_timeout '500ms'");
 my $socket = $redis->socket;
 my ($log, $term) = ('{auction:1}:log', '{auction:1}:term');
 
@@ -25,6 +31,8 @@ sub sql { return $node->safe_psql('postgres', @_); }
 my $id = new_auction($node, 'postgres', route => "'redis'");
 my $other = new_auction($node, 'postgres', route => "'redis'");
 my $price = 0;
+my $next;
+my $proxy;
 
 sub place
 {
@@ -53,6 +61,56 @@ sub leave_redis
 sub return_to_redis
 {
 	return sql("ALTER SERVER redis1 OPTIONS (SET host '$socket')");
+}
+
+# Stands between router and Redis. While the file "hold" is there, it keeps back
+# what has the record of a bid in it, and all that follows.
+sub proxy
+{
+	my ($path, $hold) = @_;
+	my $listen = IO::Socket::UNIX->new(Local => $path, Listen => 5)
+	  or die "could not listen: $!";
+	my $pid = fork // die "could not fork: $!";
+
+	return $pid if $pid != 0;
+	$SIG{TERM} = sub { POSIX::_exit(0) };
+	open STDOUT, '>', '/dev/null';
+	open STDERR, '>', '/dev/null';
+	while (my $client = $listen->accept)
+	{
+		my $server = IO::Socket::UNIX->new(Peer => $socket) or next;
+		my $select = IO::Select->new($client, $server);
+		my $open = 1;
+
+		while ($open)
+		{
+			foreach my $from ($select->can_read)
+			{
+				my $data = '';
+				$open = 0 if !sysread($from, $data, 65536);
+				usleep(10_000)
+				  while $from == $client && $data =~ /^bid \d/m && -e $hold;
+				syswrite($from == $client ? $server : $client, $data);
+			}
+		}
+	}
+	POSIX::_exit(0);
+}
+
+sub stop_proxy
+{
+	return if !$proxy;
+	kill 'TERM', $proxy;
+	waitpid $proxy, 0;
+	$proxy = undef;
+	return;
+}
+
+END
+{
+	my $exit_code = $?;
+	stop_proxy();
+	$? = $exit_code;
 }
 
 sub crash
@@ -103,10 +161,16 @@ is($accepted->{out} . $rejected->{out},
 
 # ---- rule 13: a new router answers its predecessor's slots ----
 
+sql('SELECT auction.pause_drain()');
 my $router = worker_pid($node, 'postgres', 'router');
 sql("SELECT pg_terminate_backend($router)");
 worker_pid($node, 'postgres', 'router', not => $router);
+wait_lanes($node, 'postgres', 'degraded');
+wait_waiting($node, 'postgres', 2);
+is($accepted->{out} . $rejected->{out},
+	'', 'nor does the next router tell, while nothing is confirmed or applied');
 $redis->thaw;
+sql('SELECT auction.resume_drain()');
 is((finish_psql($accepted))[0],
 	't|', 'a bid whose record is in the tail is accepted by the next router');
 is((finish_psql($rejected))[0],
@@ -170,6 +234,23 @@ is((finish_psql($flushed))[0], 't|', 'commits go on: so does he');
 wait_applied($node, 'postgres');
 check_journal($node, 'postgres', 'routers and drains');
 
+# ---- rule 21: a held auction keeps the steward from no other ----
+
+my ($held, $due) = split /\n/, sql(<<'SQL');
+INSERT INTO auction.auctions (seller_id, ends_at, route)
+SELECT 0, now() + i * interval '1 ms' + interval '3 s', 'table'
+FROM generate_series(1, 2) i RETURNING id;
+BEGIN;
+UPDATE auction.auctions SET start_price = 5
+ WHERE route = 'table' AND id = (SELECT max(id) - 1 FROM auction.auctions);
+PREPARE TRANSACTION 'held';
+SQL
+wait_status($node, 'postgres', $due, 'consolidated');
+is(sql("SELECT status, ends_at < now() FROM auction.standings WHERE id = $held"),
+	'open|t', 'the steward goes on to the next auction, past one that is held');
+sql("COMMIT PREPARED 'held'");
+wait_status($node, 'postgres', $held, 'consolidated');
+
 # ---- rule 5: a position is never given twice ----
 
 my $reserved = sql('SELECT reserved FROM auction._lane_terms');
@@ -189,9 +270,15 @@ sql('SELECT auction.pause_drain()');
 $applied = lane('published');
 bid() foreach 1 .. 5;
 leave_redis();
+my $stored_term = sql('SELECT term FROM auction._lane_terms');
 $redis->cli('FLUSHALL');
 return_to_redis();
 wait_lanes($node, 'postgres', 'normal');
+is(sql("SELECT term > $stored_term FROM auction._lane_terms"),
+	't', 'an empty Redis does not take the term back');
+is($redis->cli('HGET', $term, 'term'),
+	sql('SELECT term FROM auction._lane_terms'),
+	'... which PostgreSQL knows');
 my %entries =
   $redis->cli('XRANGE', $log, '-', '+') =~ /^(\d+)\n((?:jump|bid) .*)$/mg;
 my @first = sort { $a <=> $b } keys %entries;
@@ -203,6 +290,43 @@ sql('SELECT auction.resume_drain()');
 wait_applied($node, 'postgres');
 check_journal($node, 'postgres', 'Redis emptied');
 
+# While a router returns, the drain applies what the log does not have yet.
+my $hold = PostgreSQL::Test::Utils::tempdir() . '/hold';
+my $path = PostgreSQL::Test::Utils::tempdir_short() . '/proxy.sock';
+$proxy = proxy($path, $hold);
+leave_redis();
+sql('SELECT auction.pause_drain()');
+my $back = start_psql($node, 'postgres', place($id, ++$price));
+poll_until($node, 'postgres',
+	'SELECT backlog_records = 1 FROM auction.stat_lanes');
+$next = lane('published');
+append_to_file($hold, '');
+sql("ALTER SERVER redis1 OPTIONS (SET host '$path')");
+wait_lanes($node, 'postgres', 'returning');
+sql('SELECT auction.resume_drain()');
+is((finish_psql($back))[0], 't|', 'a returning lane: bids are committed');
+my ($error, $tries) = ('', 0);
+while ($error eq '' && $tries++ < 100)
+{
+	$error = sql_error($node, 'postgres', <<"SQL");
+SET auction.overload_timeout = '500ms';
+SELECT count(*) FROM auction.place_bids(ARRAY(
+	SELECT ROW($id, 7, $price + i, NULL,
+		jsonb_build_object('a', repeat('x', 900)))::auction.bid_request
+	FROM generate_series(1, 50) i))
+SQL
+	$price += 50;
+}
+is($error, 'RB004', '... and fill the tail, as the log does not have them');
+unlink $hold;
+wait_lanes($node, 'postgres', 'normal');
+my $bids = () = $redis->cli('XRANGE', $log, "$next-0", '+') =~ /^bid /mg;
+is($bids, lane('published') - $next + 1, '... from which it gets all of them');
+leave_redis();
+stop_proxy();
+return_to_redis();
+wait_lanes($node, 'postgres', 'normal');
+
 # ---- rule 9: the log is compared with the tail by content ----
 
 sql('SELECT auction.pause_drain()');
@@ -210,7 +334,7 @@ leave_redis();
 my $decided = start_psql($node, 'postgres', place($id, ++$price));
 poll_until($node, 'postgres',
 	'SELECT backlog_records = 1 FROM auction.stat_lanes');
-my $next = lane('published');
+$next = lane('published');
 $redis->cli('XADD', $log, "$next-0", $next, 'bid of somebody else');
 return_to_redis();
 wait_lanes($node, 'postgres', 'fenced');
@@ -222,10 +346,17 @@ like(
 	'another record at our position: fenced, the outcome is unknown');
 is(sql_error($node, 'postgres', place($id, $price + 1)),
 	'RB007', '... and nothing is decided');
+sql('SELECT auction.resume_drain()');
+$drain = worker_pid($node, 'postgres', 'drain');
+my $began = sql('SELECT drain_at FROM auction.lanes');
+sql("SELECT pg_terminate_backend($drain)");
+worker_pid($node, 'postgres', 'drain', not => $drain);
+poll_until($node, 'postgres',
+	"SELECT drain_at > '$began' FROM auction.lanes");
+is(recorded($price), '0', '... or applied, though a drain has looked at it');
 $redis->cli('DEL', $log, $term);
 $redis->cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
 wait_lanes($node, 'postgres', 'normal');
-sql('SELECT auction.resume_drain()');
 wait_applied($node, 'postgres');
 is(recorded($price), '1', 'the log is gone: what was decided here stands');
 
@@ -241,26 +372,30 @@ $redis->cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
 wait_lanes($node, 'postgres', 'normal');
 is(bid(), 't|', '... until it is gone');
 
-# ---- rule 11: a lane of another uuid is refused, also while recovering ----
+# ---- rule 11: a lane of another uuid is refused; a possible loss is told ----
 
 wait_applied($node, 'postgres');
 is( lane('possible_loss_after IS NULL'),
 	't', 'so far no acknowledged bid can be lost');
-my $uuid = $redis->cli('HGET', $term, 'uuid');
+sql('SELECT auction.pause_drain()');
+$applied = lane('applied');
+is(bid(), 't|', 'a bid that only Redis and the tail have');
 $redis->cli('HSET', $term, 'uuid', '00000000-0000-0000-0000-000000000000');
-my $last = $redis->cli('XINFO', 'STREAM', $log);
+my $stream = $redis->cli('XINFO', 'STREAM', $log);
 crash();
 wait_lanes($node, 'postgres', 'fenced');
 is(sql_error($node, 'postgres', place($id, $price + 1)),
 	'RB007', 'another uuid in Redis: fenced');
-is($redis->cli('XINFO', 'STREAM', $log), $last, '... the log is not touched');
+is($redis->cli('XINFO', 'STREAM', $log), $stream, '... the log is not touched');
 
-# What the log had is lost with it: nobody is left to apply it.
-$redis->cli('FLUSHALL');
+# Redis has not restarted and its log ends where "applied" is: nothing but that
+# the lane was fenced says that there may have been more.
+$redis->cli('DEL', $log, $term);
+$redis->cli('XADD', $log, "$applied-0", $applied, 'jump 1');
 $redis->cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
 wait_lanes($node, 'postgres', 'normal');
-is(lane('possible_loss_after IS NOT NULL'),
-	't', 'emptied while fenced and recovering: a loss is thought possible');
+is(lane('possible_loss_after'),
+	$applied, 'lost while fenced and recovering: it is said from where on');
 is(bid(), 't|', 'bids go on');
 wait_applied($node, 'postgres');
 check_journal($node, 'postgres', 'in the end');
