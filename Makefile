@@ -35,7 +35,6 @@ ISOLATION_OPTS = --inputdir=$(CURDIR)/test/isolation \
 ifneq ($(wildcard test/tap/*.pl),)
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl
-PROVE_FLAGS = -I $(CURDIR)/test/lib
 endif
 
 EXTRA_CLEAN = src/lua_scripts.h src/lua_scripts.h.tmp tmp_redis \
@@ -50,6 +49,9 @@ ifeq ($(shell command -v \
 override with_llvm = no
 endif
 include $(PGXS)
+
+# PGXS empties it.
+PROVE_FLAGS += -I $(CURDIR)/test/lib
 
 # PGXS' own dependency tracking is switched off in Debian's build.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h) src/lua_scripts.h

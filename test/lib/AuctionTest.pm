@@ -157,12 +157,18 @@ sub ask
 	my ($node, $db, $query) = @_;
 	my ($out, $err) = ('', '');
 
-	my $ret = $node->psql(
-		$db, $query,
-		stdout => \$out,
-		stderr => \$err,
-		on_error_die => 0,
-		on_error_stop => 1);
+	# A psql that finds the server away may end before it has read the query;
+	# IPC::Run dies of the broken pipe.
+	local $SIG{PIPE} = 'IGNORE';
+	my $ret = eval {
+		$node->psql(
+			$db, $query,
+			stdout => \$out,
+			stderr => \$err,
+			on_error_die => 0,
+			on_error_stop => 1);
+	};
+	return (2, $out, $@) if !defined $ret;
 	return ($ret, $out, $err);
 }
 
