@@ -73,18 +73,20 @@ auc_router_lane_give_up(AucRouterLane *rl, const char *what,
 void
 auc_router_lane_fence(AucRouterLane *rl, const char *why)
 {
-	if (auc_lane_get_state(rl->lane) == AUC_LANE_FENCED)
-		return;
-	ereport(LOG,
-			(errcode(AUC_ERRCODE_FENCED),
-			 errmsg("lane %d of server \"%s\" is fenced: %s", rl->lane_id,
-					NameStr(rl->router->server->name), why),
-			 errdetail("Nothing is decided or applied in it until this is resolved; waiting bids fail."),
-			 errhint("If what Redis has there is known to be abandoned, delete the keys {PREFIX:LANE}:*; or choose another prefix. The lane is tried again on the next connection.")));
-	pg_atomic_write_u64(&rl->lane->apply_limit, 0);
-	pg_atomic_write_u32(&rl->lane->fenced_recovering,
-						auc_lane_get_state(rl->lane) == AUC_LANE_RECOVERING);
-	auc_lane_set_state(rl->lane, AUC_LANE_FENCED);
+	/* one that was tried again, and still is not ours, is only put aside */
+	if (auc_lane_get_state(rl->lane) != AUC_LANE_FENCED)
+	{
+		ereport(LOG,
+				(errcode(AUC_ERRCODE_FENCED),
+				 errmsg("lane %d of server \"%s\" is fenced: %s", rl->lane_id,
+						NameStr(rl->router->server->name), why),
+				 errdetail("Nothing is decided or applied in it until this is resolved; waiting bids fail."),
+				 errhint("If what Redis has there is known to be abandoned, delete the keys {PREFIX:LANE}:*; or choose another prefix. The lane is tried again on the next connection.")));
+		pg_atomic_write_u64(&rl->lane->apply_limit, 0);
+		pg_atomic_write_u32(&rl->lane->fenced_recovering,
+							auc_lane_get_state(rl->lane) == AUC_LANE_RECOVERING);
+		auc_lane_set_state(rl->lane, AUC_LANE_FENCED);
+	}
 	rl->phase = AUC_PHASE_NONE;
 	rl->fenced_on = auc_redis_generation(rl->router->redis);
 	rl->ready = false;
@@ -143,6 +145,8 @@ free_tail(AucRouterLane *rl)
 
 	if (!away || auc_lane_get_state(lane) != AUC_LANE_DEGRADED)
 		off = Min(off, rl->logged_off);
+	if (rl->phase == AUC_PHASE_COMPARING)
+		off = Min(off, rl->compare.off);
 	auc_tail_free(lane, off);
 }
 

@@ -164,6 +164,9 @@ taken(AucRouterLane *rl)
 	rl->reappended = 0;
 	if (auc_lane_get_state(lane) == AUC_LANE_RECOVERING)
 	{
+		/* what was copied before a fence came from the log, too */
+		auc_router_lane_confirm(rl, rl->writer.last);
+		rl->drain_due = true;
 		rl->phase = AUC_PHASE_READING;
 		return;
 	}
@@ -432,6 +435,7 @@ auc_router_advance(AucRouterLane *rl)
 		if (rl->compared >= rl->read_to)
 		{
 			auc_router_lane_confirm(rl, rl->log_last);
+			rl->drain_due = true;
 			rl->phase = AUC_PHASE_APPENDING;
 			/* fenced until now: nothing was to be decided or applied */
 			if (auc_lane_get_state(rl->lane) == AUC_LANE_FENCED)

@@ -115,6 +115,9 @@ auc_bell_use_latch(void)
 void
 auc_bell_done(void)
 {
+	/* also called to clean up where there is no shared memory of ours */
+	if (bells == NULL)
+		return;
 	pg_atomic_fetch_and_u32(&bells[auc_my_procno()].word, ~(uint32) BELL_LATCH);
 }
 

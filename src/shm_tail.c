@@ -133,6 +133,9 @@ auc_tail_next(AucTailCursor *cursor)
 	{
 		AucTailEntry *entry = entry_at(lane, cursor->off);
 
+		/* overwritten under a reader that is neither router nor drain */
+		if (entry->size == 0)
+			return NULL;
 		cursor->off += entry->size;
 		if (!entry->filler)
 			return &entry->record;

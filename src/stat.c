@@ -75,7 +75,7 @@ lane_values(AucLane *lane, Datum *values, bool *isnull)
 	published = pg_atomic_read_u64(&lane->published);
 	published_off = pg_atomic_read_u64(&lane->published_off);
 	backlog = published > applied ? published - applied : 0;
-	used = published_off - freed_off;
+	used = Min(published_off - freed_off, lane->tail_size);
 
 	values[0] = Int32GetDatum(lane->lane_id);
 	values[1] =

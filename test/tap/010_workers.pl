@@ -329,6 +329,18 @@ is(sql_error($bare, 'postgres', "SELECT auction.attach_redis('redis1')"),
 	'RB005', 'attach_redis needs preloading');
 is(sql_error($bare, 'postgres', 'SELECT * FROM auction.stat_workers'),
 	'RB005', 'stat_workers too');
+# What a database has that was attached before its server lost the preloading.
+$bare->safe_psql('postgres', <<'SQL');
+INSERT INTO auction.lanes (server, lane) VALUES ('redis1', 1);
+INSERT INTO auction.auctions (id, seller_id, route, ends_at)
+VALUES (1, 1, 'redis', now() + interval '1 hour');
+SQL
+is( sql_error($bare, 'postgres', 'SELECT auction.place_bid(1, 2, 3)'),
+	'RB005', 'so does a bid on route redis');
+is( sql_error($bare, 'postgres',
+		'UPDATE auction.auctions SET ends_at = ends_at + interval $$1 hour$$'),
+	'RB005', '... and a change that its router would have to know');
+$bare->safe_psql('postgres', 'TRUNCATE auction.lanes, auction._lane_terms');
 $bare->append_conf('postgresql.conf', "shared_preload_libraries = 'auction'");
 $bare->restart;
 wait_workers($bare, 'postgres', 'launcher', 'steward');

@@ -354,6 +354,15 @@ worker_pid($node, 'postgres', 'drain', not => $drain);
 poll_until($node, 'postgres',
 	"SELECT drain_at > '$began' FROM auction.lanes");
 is(recorded($price), '0', '... or applied, though a drain has looked at it');
+# The second term taken says that the first comparison is over.
+for (1 .. 2)
+{
+	my $before = $redis->cli('HGET', $term, 'term');
+	$redis->cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+	AuctionTest::poll('the lane is taken again',
+		sub { return $redis->cli('HGET', $term, 'term') > $before; });
+}
+is(lane('state'), 'fenced', '... nor on the connections after that');
 $redis->cli('DEL', $log, $term);
 $redis->cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
 wait_lanes($node, 'postgres', 'normal');
