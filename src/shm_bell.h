@@ -9,9 +9,10 @@
  *   ringer  makes what is waited for visible first, then rings
  *
  * First the owner sleeps on the word itself (a futex, on Linux), for some
- * milliseconds: that takes less than half the processor time of a latch, which
- * costs a signal, and an epoll_wait and a read to receive it, and is most of
- * what a bid costs at all.  Signals interrupt that sleep, so cancel and
+ * milliseconds.  A latch costs a signal, and an epoll_wait and a read to receive
+ * it; without them a bid takes an eighth less processor time, and 64 clients of
+ * one auction get 7 (through a client) to 18 % (in a loop) more bids decided.
+ * Signals interrupt that sleep, so cancel and
  * terminate work as always; one that comes just before it begins is noticed
  * when the few milliseconds are over.  Then the owner sleeps on its latch, and
  * says so in the word, so that the ringer sets it.  Elsewhere than on Linux it
