@@ -9,8 +9,8 @@
  * what the router has taken is abandoned, and its outcome is unknown here.
  *
  * The wait follows syncrep.c: look, then sleep on what may have changed since;
- * cancel and terminate are looked at by hand, because only here can be said whether the
- * bid may have been recorded.
+ * cancel and terminate are looked at by hand, because only here can be said
+ * whether the bid may have been recorded.
  */
 #include "postgres.h"
 

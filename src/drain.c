@@ -214,7 +214,6 @@ create_drain(int server_index)
 	AucDrain   *drain = MemoryContextAllocZero(TopMemoryContext,
 											   sizeof(AucDrain));
 
-	drain->server_index = server_index;
 	drain->server = auc_server(server_index);
 	drain->context = AllocSetContextCreate(TopMemoryContext, "auction drain",
 										   ALLOCSET_DEFAULT_SIZES);

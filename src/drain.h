@@ -44,7 +44,6 @@ typedef struct AucDrainBatch
 typedef struct AucDrain
 {
 	AucServer  *server;
-	int			server_index;
 	MemoryContext context;		/* as long as the process */
 	MemoryContext batch_context;	/* reset after each batch */
 	int			nlanes;

@@ -32,6 +32,8 @@
 
 #define LAST_BACKOFF_MS		1000
 #define UPKEEP_MS			1000
+/* The steward is asked for an address again after so long. */
+#define RESOLVE_RETRY_MS	200
 
 /* ---- connection ---- */
 
@@ -95,14 +97,23 @@ find_address(AucRouter *router, AucRedisTarget *target)
 	return found;
 }
 
+/* There is no connection, and the next attempt is after so long. */
 static void
-connection_lost(AucRouter *router, TimestampTz now)
+disconnected(AucRouter *router, TimestampTz now, int again_ms,
+			 const char *error)
 {
-	note_connection(router, false, auc_redis_error(router->redis));
+	note_connection(router, false, error);
 	for (int i = 0; i < router->nlanes; i++)
 		auc_router_lane_disconnected(&router->lanes[i]);
 	router->refused_before = true;
-	router->connect_at = TimestampTzPlusMilliseconds(now, router->backoff);
+	router->connect_at = TimestampTzPlusMilliseconds(now, again_ms);
+}
+
+static void
+connection_lost(AucRouter *router, TimestampTz now)
+{
+	disconnected(router, now, router->backoff,
+				 auc_redis_error(router->redis));
 	router->backoff = Min(router->backoff * 2, LAST_BACKOFF_MS);
 
 	/* a name may have moved to another address */
@@ -135,13 +146,8 @@ tend_connection(AucRouter *router, TimestampTz now)
 				connection_lost(router, now);
 		}
 		else
-		{
-			note_connection(router, false, "the host name is not resolved");
-			for (int i = 0; i < router->nlanes; i++)
-				auc_router_lane_disconnected(&router->lanes[i]);
-			router->refused_before = true;
-			router->connect_at = TimestampTzPlusMilliseconds(now, 200);
-		}
+			disconnected(router, now, RESOLVE_RETRY_MS,
+						 "the host name is not resolved");
 	}
 	router->redis_seen = status;
 }

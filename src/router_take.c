@@ -121,7 +121,7 @@ seek(AucRouterLane *rl, uint64 position)
 /*
  * Did Redis forget what it had confirmed, or was it another one, while our
  * tail was lost too?  Then acknowledged bids may be missing, and nothing but
- * this tells (design.md, section 6).
+ * this tells.
  */
 static bool
 loss_possible(AucRouterLane *rl, bool was_fenced)
@@ -141,7 +141,7 @@ static void
 taken(AucRouterLane *rl)
 {
 	AucLane    *lane = rl->lane;
-	uint64		applied = pg_atomic_read_u64(&lane->applied);
+	uint64		kept = Max(pg_atomic_read_u64(&lane->applied), rl->read_to);
 	bool		fenced = auc_lane_get_state(lane) == AUC_LANE_FENCED;
 	bool		loss;
 
@@ -151,14 +151,13 @@ taken(AucRouterLane *rl)
 	loss = loss_possible(rl, fenced);
 
 	/* committed before it is used */
-	auc_router_store_term(rl, loss, Max(applied, rl->read_to));
+	auc_router_store_term(rl, loss, kept);
 	pg_atomic_write_u64(&lane->term, rl->term);
 	if (loss)
 		ereport(LOG,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("lane %d of server \"%s\": bids accepted behind position " UINT64_FORMAT " may be lost",
-						rl->lane_id, NameStr(rl->router->server->name),
-						Max(applied, rl->read_to)),
+						rl->lane_id, NameStr(rl->router->server->name), kept),
 				 errdetail("PostgreSQL and Redis both restarted, so what Redis had not kept is in neither.")));
 	rl->log_last = rl->read_to;
 	rl->reappended = 0;

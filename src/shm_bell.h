@@ -12,11 +12,10 @@
  * milliseconds.  A latch costs a signal, and an epoll_wait and a read to receive
  * it; without them a bid takes an eighth less processor time, and 64 clients of
  * one auction get 7 (through a client) to 18 % (in a loop) more bids decided.
- * Signals interrupt that sleep, so cancel and
- * terminate work as always; one that comes just before it begins is noticed
- * when the few milliseconds are over.  Then the owner sleeps on its latch, and
- * says so in the word, so that the ringer sets it.  Elsewhere than on Linux it
- * does that from the beginning.
+ * Signals interrupt that sleep, so cancel and terminate work as always; one
+ * that comes just before it begins is noticed when the few milliseconds are
+ * over.  Then the owner sleeps on its latch, and says so in the word, so that
+ * the ringer sets it.  Elsewhere than on Linux it does that from the beginning.
  *
  * A ring for somebody who does not wait any more does no harm.
  */

@@ -152,20 +152,6 @@ auc_lane(int index)
 }
 
 int
-auc_server_find(Oid dboid, Oid serverid)
-{
-	int			found = -1;
-
-	LWLockAcquire(auc_registry_lock(), LW_SHARED);
-	for (int i = 0; i < auc_guc_max_servers && found < 0; i++)
-		if (servers[i].bound && servers[i].dboid == dboid &&
-			servers[i].serverid == serverid)
-			found = i;
-	LWLockRelease(auc_registry_lock());
-	return found;
-}
-
-int
 auc_lane_find(Oid dboid, int lane_id)
 {
 	int			found = -1;

@@ -145,7 +145,6 @@ extern AucLane *auc_lane(int index);
 extern int	auc_server_bind(Oid dboid, Oid serverid, const char *name);
 extern int	auc_lane_bind(Oid dboid, int lane_id, int server);
 /* Index or -1. */
-extern int	auc_server_find(Oid dboid, Oid serverid);
 extern int	auc_lane_find(Oid dboid, int lane_id);
 /* Only when no process of theirs runs any more. */
 extern void auc_server_release(int server); /* with its lanes */
