@@ -18,7 +18,6 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "attach.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_type.h"
@@ -30,6 +29,7 @@
 #include "foreign/foreign.h"
 #include "hooks.h"
 #include "miscadmin.h"
+#include "owner.h"
 #include "relation.h"
 #include "shm.h"
 #include "shm_lane.h"
@@ -38,68 +38,11 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #define MAX_LANES_PER_SERVER	64
-
-/* What as_owner_begin() changed. */
-typedef struct Caller
-{
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
-} Caller;
-
-/* ---- running as the extension's owner ---- */
-
-static Oid
-extension_owner(void)
-{
-	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
-	Oid			extension = get_extension_oid("auction", false);
-	Oid			owner = InvalidOid;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(extension));
-	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return owner;
-}
-
-/* An ERROR undoes all of it with the (sub)transaction. */
-static void
-as_owner_begin(Caller *caller)
-{
-	GetUserIdAndSecContext(&caller->userid, &caller->sec_context);
-	SetUserIdAndSecContext(extension_owner(),
-						   caller->sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	caller->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not connect to SPI")));
-}
-
-static void
-as_owner_end(Caller *caller)
-{
-	SPI_finish();
-	AtEOXact_GUC(false, caller->guc_level);
-	SetUserIdAndSecContext(caller->userid, caller->sec_context);
-}
 
 /* Runs a statement with the server's name as $1 and a number as $2. */
 static uint64
@@ -241,7 +184,7 @@ auction_attach_redis(PG_FUNCTION_ARGS)
 {
 	Name		name = PG_GETARG_NAME(0);
 	int			lanes = PG_GETARG_INT32(1);
-	Caller		caller;
+	AucCaller	caller;
 
 	check_may_write("attach_redis()");
 	if (lanes < 1 || lanes > MAX_LANES_PER_SERVER)
@@ -257,14 +200,14 @@ auction_attach_redis(PG_FUNCTION_ARGS)
 				 errhint("To change its number of lanes, detach it first with auction.detach_redis().")));
 	check_room(NameStr(*name), lanes);
 
-	as_owner_begin(&caller);
+	auc_owner_begin(&caller);
 	execute("WITH new AS ("
 			"INSERT INTO auction.lanes (server, lane) "
 			"SELECT $1, n FROM generate_series(1, $2) AS n RETURNING id) "
 			"INSERT INTO auction._lane_terms (lane_id) SELECT id FROM new",
 			name, lanes);
-	as_owner_end(&caller);
-	auc_hooks_lanes_changed();
+	auc_owner_end(&caller);
+	auc_hooks_steward_wanted();
 	PG_RETURN_VOID();
 }
 
@@ -324,7 +267,7 @@ check_unused(Name name)
 	int64		used;
 
 	execute("SELECT count(*) FROM auction._state s "
-			"WHERE route = 'r' AND status <> 'h' AND $2 = 0 AND lane_id IN "
+			"WHERE route = 'r' AND consolidated_at IS NULL AND $2 = 0 AND lane_id IN "
 			"(SELECT id FROM auction.lanes WHERE server = $1)", name, 0);
 	used = fetch_int64();
 	if (used > 0)
@@ -349,7 +292,7 @@ auction_detach_redis(PG_FUNCTION_ARGS)
 {
 	Name		name = PG_GETARG_NAME(0);
 	Oid			serverid;
-	Caller		caller;
+	AucCaller	caller;
 
 	check_may_write("detach_redis()");
 	/* an old snapshot would not show the auctions of a moment ago */
@@ -368,16 +311,16 @@ auction_detach_redis(PG_FUNCTION_ARGS)
 				 errmsg("server \"%s\" does not exist", NameStr(*name)),
 				 errhint("Only a superuser can detach a server that does not exist any more.")));
 
-	as_owner_begin(&caller);
+	auc_owner_begin(&caller);
 	lock_lanes(name);
 	check_applied(name);
 	check_unused(name);
 	execute("UPDATE auction._state SET keys_left = false "
-			"WHERE status = 'h' AND keys_left AND $2 = 0 AND lane_id IN "
+			"WHERE consolidated_at IS NOT NULL AND keys_left AND $2 = 0 AND lane_id IN "
 			"(SELECT id FROM auction.lanes WHERE server = $1)", name, 0);
 	execute("DELETE FROM auction.lanes WHERE server = $1 AND $2 = 0",
 			name, 0);
-	as_owner_end(&caller);
-	auc_hooks_lanes_changed();
+	auc_owner_end(&caller);
+	auc_hooks_steward_wanted();
 	PG_RETURN_VOID();
 }

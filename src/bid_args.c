@@ -22,15 +22,6 @@ static const char *const value_names[AUC_BID_VALUES] = {
 	"auction_id", "user_id", "amount", "request_id", "attributes"
 };
 
-enum BidValue
-{
-	VALUE_AUCTION_ID,
-	VALUE_USER_ID,
-	VALUE_AMOUNT,
-	VALUE_REQUEST_ID,
-	VALUE_ATTRIBUTES
-};
-
 /*
  * A bid writes, waits for other processes, and can not be done on a standby;
  * each is refused before anything else, as PostgreSQL does for INSERT.
@@ -71,7 +62,7 @@ take_attributes(AucBidSource source, int element, Datum value, AucBid *bid)
 		ereport(ERROR,
 				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				 errmsg("value too long for %s",
-						where(source, element, VALUE_ATTRIBUTES)),
+						where(source, element, AUC_BID_VALUE_ATTRIBUTES)),
 				 errdetail("The JSON text has %u bytes; at most %d are allowed.",
 						   bid->attributes_len, AUC_ATTRIBUTES_MAX)));
 }
@@ -83,7 +74,7 @@ auc_bid_from_values(AucBidSource source, int element, const Datum *values,
 	int			i;
 
 	memset(bid, 0, sizeof(*bid));
-	for (i = VALUE_AUCTION_ID; i <= VALUE_AMOUNT; i++)
+	for (i = AUC_BID_VALUE_AUCTION_ID; i <= AUC_BID_VALUE_AMOUNT; i++)
 	{
 		if (!isnull[i])
 			continue;
@@ -93,26 +84,26 @@ auc_bid_from_values(AucBidSource source, int element, const Datum *values,
 						 ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", where(source, element, i))));
 	}
-	bid->auction_id = DatumGetInt64(values[VALUE_AUCTION_ID]);
-	bid->user_id = DatumGetInt64(values[VALUE_USER_ID]);
-	bid->amount = DatumGetInt64(values[VALUE_AMOUNT]);
+	bid->auction_id = DatumGetInt64(values[AUC_BID_VALUE_AUCTION_ID]);
+	bid->user_id = DatumGetInt64(values[AUC_BID_VALUE_USER_ID]);
+	bid->amount = DatumGetInt64(values[AUC_BID_VALUE_AMOUNT]);
 	if (bid->amount < 0 || bid->amount > AUC_AMOUNT_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("value %lld is out of range for %s",
 						(long long) bid->amount,
-						where(source, element, VALUE_AMOUNT)),
+						where(source, element, AUC_BID_VALUE_AMOUNT)),
 				 errdetail("It must be between 0 and %lld, in the currency's minor unit.",
 						   (long long) AUC_AMOUNT_MAX)));
 
-	if (!isnull[VALUE_REQUEST_ID])
+	if (!isnull[AUC_BID_VALUE_REQUEST_ID])
 	{
 		bid->has_request_id = true;
 		memcpy(bid->request_id,
-			   DatumGetUUIDP(values[VALUE_REQUEST_ID])->data, UUID_LEN);
+			   DatumGetUUIDP(values[AUC_BID_VALUE_REQUEST_ID])->data, UUID_LEN);
 	}
-	if (!isnull[VALUE_ATTRIBUTES])
-		take_attributes(source, element, values[VALUE_ATTRIBUTES], bid);
+	if (!isnull[AUC_BID_VALUE_ATTRIBUTES])
+		take_attributes(source, element, values[AUC_BID_VALUE_ATTRIBUTES], bid);
 }
 
 /* In the order of the columns of auction.bid_result. */
@@ -142,11 +133,15 @@ auc_bid_result_values(const AucBidResult *result, Datum *values, bool *isnull)
 	else
 		isnull[4] = true;
 
-	isnull[3] = isnull[5] = isnull[6] = isnull[7] = unknown;
 	if (unknown)
+	{
+		isnull[3] = isnull[5] = isnull[6] = isnull[7] = isnull[8] = true;
 		return;
+	}
 	values[3] = Int64GetDatum(verdict->price);
 	values[5] = TimestampTzGetDatum(verdict->ends_at);
 	values[6] = CStringGetTextDatum(auc_route_name(result->route));
 	values[7] = CStringGetTextDatum(auc_level_name(result->level));
+	values[8] = BoolGetDatum(verdict->reserve == AUC_RESERVE_MET);
+	isnull[8] = verdict->reserve == AUC_RESERVE_NONE;
 }

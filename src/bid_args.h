@@ -17,7 +17,8 @@ typedef struct AucBid
 {
 	int64		auction_id;
 	int64		user_id;
-	int64		amount;
+	int64		amount;			/* buy now: 0, the auction knows */
+	bool		buy_now;
 	bool		has_request_id;
 	uint8		request_id[16];
 	const char *attributes;		/* JSON text, attributes_len bytes, or NULL */
@@ -31,14 +32,22 @@ typedef struct AucBidResult
 	AucLevel	level;
 } AucBidResult;
 
-/* The five values of a bid, in the order of place_bid's arguments. */
-#define AUC_BID_VALUES	5
+/* The values of a bid, in the order of place_bid's arguments. */
+enum
+{
+	AUC_BID_VALUE_AUCTION_ID,
+	AUC_BID_VALUE_USER_ID,
+	AUC_BID_VALUE_AMOUNT,
+	AUC_BID_VALUE_REQUEST_ID,
+	AUC_BID_VALUE_ATTRIBUTES,
+	AUC_BID_VALUES
+};
 /* Columns of auction.bid_result. */
-#define AUC_RESULT_COLUMNS	8
+#define AUC_RESULT_COLUMNS	9
 
 typedef enum AucBidSource
 {
-	AUC_SOURCE_ARGUMENT,		/* place_bid */
+	AUC_SOURCE_ARGUMENT,		/* place_bid, buy_now */
 	AUC_SOURCE_ELEMENT,			/* place_bids; "element" counts from 1 */
 	AUC_SOURCE_COLUMN			/* INSERT INTO bids */
 } AucBidSource;

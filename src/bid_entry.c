@@ -1,5 +1,5 @@
 /*
- * bid_entry.c: place_bid and place_bids.
+ * bid_entry.c: place_bid, place_bids and buy_now.
  *
  * A bid looks up its route and goes one of two ways: bid_table.c decides it
  * here and now, bid_slot.c hands it to the router.  Either may find that the
@@ -32,6 +32,7 @@
 
 PG_FUNCTION_INFO_V1(auction_place_bid);
 PG_FUNCTION_INFO_V1(auction_place_bids);
+PG_FUNCTION_INFO_V1(auction_buy_now);
 
 
 /*
@@ -69,6 +70,7 @@ fill_hand_over(const AucBid *bid, int lane_id, AucHandOver *hand_over)
 	hand_over->auction_id = bid->auction_id;
 	hand_over->user_id = bid->user_id;
 	hand_over->amount = bid->amount;
+	hand_over->buy_now = bid->buy_now;
 	hand_over->lane_id = lane_id;
 	hand_over->has_request_id = bid->has_request_id;
 	memcpy(hand_over->request_id, bid->request_id,
@@ -160,16 +162,25 @@ result_desc(FunctionCallInfo fcinfo)
 	return (TupleDesc) flinfo->fn_extra;
 }
 
+static Datum
+place_and_return(FunctionCallInfo fcinfo, const AucBid *bid)
+{
+	TupleDesc	desc = result_desc(fcinfo);
+	Datum		values[AUC_RESULT_COLUMNS];
+	bool		isnull[AUC_RESULT_COLUMNS];
+	AucBidResult result;
+
+	auc_bid_place(bid, &result);
+	auc_bid_result_values(&result, values, isnull);
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
+}
+
 Datum
 auction_place_bid(PG_FUNCTION_ARGS)
 {
 	Datum		given[AUC_BID_VALUES];
 	bool		given_null[AUC_BID_VALUES];
-	Datum		values[AUC_RESULT_COLUMNS];
-	bool		isnull[AUC_RESULT_COLUMNS];
 	AucBid		bid;
-	AucBidResult result;
-	TupleDesc	desc;
 	int			i;
 
 	auc_bid_prevent("place_bid()");
@@ -179,11 +190,35 @@ auction_place_bid(PG_FUNCTION_ARGS)
 		given[i] = PG_GETARG_DATUM(i);
 	}
 	auc_bid_from_values(AUC_SOURCE_ARGUMENT, 0, given, given_null, &bid);
-	desc = result_desc(fcinfo);
+	PG_RETURN_DATUM(place_and_return(fcinfo, &bid));
+}
 
-	auc_bid_place(&bid, &result);
-	auc_bid_result_values(&result, values, isnull);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, isnull)));
+/* place_bid's arguments without the amount, which the auction knows. */
+Datum
+auction_buy_now(PG_FUNCTION_ARGS)
+{
+	Datum		given[AUC_BID_VALUES];
+	bool		given_null[AUC_BID_VALUES];
+	AucBid		bid;
+	int			arg = 0;
+	int			i;
+
+	auc_bid_prevent("buy_now()");
+	for (i = 0; i < AUC_BID_VALUES; i++)
+	{
+		if (i == AUC_BID_VALUE_AMOUNT)
+		{
+			given_null[i] = false;
+			given[i] = Int64GetDatum(0);
+			continue;
+		}
+		given_null[i] = PG_ARGISNULL(arg);
+		given[i] = PG_GETARG_DATUM(arg);
+		arg++;
+	}
+	auc_bid_from_values(AUC_SOURCE_ARGUMENT, 0, given, given_null, &bid);
+	bid.buy_now = true;
+	PG_RETURN_DATUM(place_and_return(fcinfo, &bid));
 }
 
 

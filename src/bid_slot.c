@@ -279,7 +279,7 @@ await_wave(TimestampTz until, bool hard)
 static void
 fill_bid(AucSlot *slot, const AucHandOver *bid)
 {
-	slot->kind = AUC_REQUEST_BID;
+	slot->kind = bid->buy_now ? AUC_REQUEST_BUY : AUC_REQUEST_BID;
 	slot->lane = find_lane(bid->lane_id);
 	slot->auction_id = bid->auction_id;
 	slot->user_id = bid->user_id;

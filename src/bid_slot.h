@@ -14,6 +14,7 @@ typedef struct AucHandOver
 	int64		auction_id;
 	int64		user_id;
 	int64		amount;
+	bool		buy_now;
 	int64		at;				/* set here: when it was handed over */
 	int			lane_id;
 	bool		has_request_id;

@@ -38,18 +38,18 @@ write_bid(AucStore *store, AucRow *row, const AucBid *bid,
 	const AucRecord *records = &record;
 
 	memset(&record, 0, sizeof(record));
-	record.kind = AUC_RECORD_BID;
+	record.kind = bid->buy_now ? AUC_RECORD_BUY : AUC_RECORD_BID;
 	record.auction_id = bid->auction_id;
 	record.bid_no = verdict->bid_no;
 	record.user_id = bid->user_id;
-	record.amount = bid->amount;
+	record.amount = bid->buy_now ? row->auction.buy_now_price : bid->amount;
 	record.at = verdict->at;
 	record.has_request_id = bid->has_request_id;
 	memcpy(record.request_id, bid->request_id, sizeof(record.request_id));
 	record.attributes_len = bid->attributes_len;
 
 	row->state.checksum ^= auc_bid_checksum(bid->auction_id, verdict->bid_no,
-											bid->user_id, bid->amount,
+											bid->user_id, record.amount,
 											verdict->at,
 											bid->has_request_id ?
 											bid->request_id : NULL,
@@ -88,8 +88,12 @@ auc_table_bid(const AucBid *bid, AucBidResult *result)
 	}
 
 	auc_store_check_snapshot(store, &row);
-	auc_rules_bid(&row.auction, bid->user_id, bid->amount,
-				  GetCurrentTimestamp(), &row.state, &result->verdict);
+	if (bid->buy_now)
+		auc_rules_buy(&row.auction, bid->user_id, GetCurrentTimestamp(),
+					  &row.state, &result->verdict);
+	else
+		auc_rules_bid(&row.auction, bid->user_id, bid->amount,
+					  GetCurrentTimestamp(), &row.state, &result->verdict);
 	result->route = AUC_ROUTE_TABLE;
 	result->level = AUC_LEVEL_JOURNAL;
 	if (result->verdict.accepted)
@@ -112,7 +116,7 @@ auc_table_least(int64 auction_id, const AucVerdict *verdict, int64 *least)
 	if (!found)
 		return false;
 	row.state.price = verdict->price;
-	row.state.bid_count = verdict->has_leader ? 1 : 0;
+	row.state.has_leader = verdict->has_leader;
 	*least = auc_rules_least(&row.auction, &row.state);
 	return true;
 }

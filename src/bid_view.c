@@ -14,9 +14,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
-#include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -24,7 +22,7 @@
 #include "bid_entry.h"
 #include "bid_table.h"
 #include "errors.h"
-#include "relation.h"
+#include "trigger.h"
 
 /* Columns of the view; see the install script. */
 enum BidColumn
@@ -37,7 +35,10 @@ enum BidColumn
 	COL_REQUEST_ID,
 	COL_ATTRIBUTES,
 	COL_ROUTE,
-	COL_COUNT = COL_ROUTE
+	COL_BUY_NOW,
+	COL_RETRACTED_AT,
+	COL_RETRACT_REASON,
+	COL_COUNT = COL_RETRACT_REASON
 };
 
 /* Where the values of a bid stand, in the order of bid_args.h. */
@@ -45,24 +46,14 @@ static const int given_columns[AUC_BID_VALUES] = {
 	COL_AUCTION_ID, COL_USER_ID, COL_AMOUNT, COL_REQUEST_ID, COL_ATTRIBUTES
 };
 
-static const int set_columns[] = {COL_BID_NO, COL_PLACED_AT, COL_ROUTE};
+/* Nobody gives these: filled in for RETURNING; the last two stay null. */
+static const int set_columns[] = {
+	COL_BID_NO, COL_PLACED_AT, COL_ROUTE, COL_BUY_NOW,
+	COL_RETRACTED_AT, COL_RETRACT_REASON
+};
 
 PG_FUNCTION_INFO_V1(auction__bids_insert);
 PG_FUNCTION_INFO_V1(auction__bids_refuse);
-
-static TriggerData *
-trigger_of(FunctionCallInfo fcinfo)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		RelationGetRelid(trigger->tg_relation) !=
-		auc_relation_id(AUC_REL_BIDS, true))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("this function is a trigger of view auction.bids")));
-	return trigger;
-}
 
 /*
  * Accepted bids on route redis of the statement so far.  The trigger's lookup
@@ -117,6 +108,10 @@ why_refused(const AucBid *bid, const AucVerdict *verdict)
 		case AUC_REASON_CLOSED:
 			return psprintf("Bidding is over; the price is %lld.",
 							(long long) verdict->price);
+		case AUC_REASON_ALREADY_LEADING:
+			return psprintf("User %lld leads at a price of %lld; only a higher maximum than the one given before is a bid.",
+							(long long) bid->user_id,
+							(long long) verdict->price);
 		case AUC_REASON_SELLER:
 			return psprintf("User %lld is the seller.",
 							(long long) bid->user_id);
@@ -149,13 +144,16 @@ static HeapTuple
 filled_tuple(HeapTuple tuple, TupleDesc desc, const AucBidResult *result)
 {
 	Datum		values[lengthof(set_columns)];
-	bool		isnull[lengthof(set_columns)] = {false, false, false};
+	bool		isnull[lengthof(set_columns)] = {false, false, false, false,
+	true, true};
 	int			columns[lengthof(set_columns)];
 
 	memcpy(columns, set_columns, sizeof(columns));
 	values[0] = Int64GetDatum(result->verdict.bid_no);
 	values[1] = TimestampTzGetDatum(result->verdict.at);
 	values[2] = CStringGetTextDatum(auc_route_name(result->route));
+	values[3] = BoolGetDatum(false);
+	values[4] = values[5] = (Datum) 0;
 	return heap_modify_tuple_by_cols(tuple, desc, lengthof(columns), columns,
 									 values, isnull);
 }
@@ -163,7 +161,7 @@ filled_tuple(HeapTuple tuple, TupleDesc desc, const AucBidResult *result)
 Datum
 auction__bids_insert(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_of(fcinfo);
+	TriggerData *trigger = auc_trigger_of(fcinfo, AUC_REL_BIDS);
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
 	int		   *accepted = statement_count(fcinfo);
 	ErrorContextCallback context;
@@ -208,7 +206,7 @@ auction__bids_insert(PG_FUNCTION_ARGS)
 Datum
 auction__bids_refuse(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_of(fcinfo);
+	TriggerData *trigger = auc_trigger_of(fcinfo, AUC_REL_BIDS);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

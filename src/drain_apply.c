@@ -154,7 +154,7 @@ row_of(AucDrainLane *dl, AucStore *store, const AucRecord *record)
 	if (entry == NULL)
 		entry = read_row(dl, store, record->auction_id);
 	/* the cache may be older than a rest; never than our own writes */
-	else if (!entry->dirty && record->kind == AUC_RECORD_BID &&
+	else if (!entry->dirty && auc_record_is_bid(record) &&
 			 record->bid_no != entry->row.state.bid_count + 1)
 		entry = read_row(dl, store, record->auction_id);
 	if (entry == NULL)
@@ -180,7 +180,7 @@ apply_record(AucDrainLane *dl, AucStore *store, const AucRecord *record)
 					   "the auction is quarantined");
 		return false;
 	}
-	if (record->kind == AUC_RECORD_BID &&
+	if (auc_record_is_bid(record) &&
 		record->bid_no != entry->row.state.bid_count + 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_CHECK_VIOLATION),
@@ -194,7 +194,7 @@ apply_record(AucDrainLane *dl, AucStore *store, const AucRecord *record)
 		entry->dirty = true;
 		dl->drain->dirty[dl->drain->ndirty++] = entry;
 	}
-	return record->kind == AUC_RECORD_BID;
+	return auc_record_is_bid(record);
 }
 
 static void

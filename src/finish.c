@@ -35,13 +35,15 @@
 static AucStatement closed_page = {
 	.text = "SELECT auction_id, lane_id, route, verified_at IS NOT NULL, "
 	" bid_count, closed_at FROM auction._state "
-	"WHERE status = 'c' AND (closed_at, auction_id) > ($1, $2) "
+	"WHERE status IN ('c', 'x') AND consolidated_at IS NULL "
+	" AND (closed_at, auction_id) > ($1, $2) "
 	"ORDER BY closed_at, auction_id LIMIT $3",
 	.nargs = 3,.argtypes = {TIMESTAMPTZOID, INT8OID, INT8OID}
 };
 static AucStatement one_auction = {
 	.text = "SELECT auction_id, lane_id, route, verified_at IS NOT NULL, "
-	" status FROM auction._state WHERE auction_id = $1",
+	" CASE WHEN consolidated_at IS NULL THEN status ELSE 'h' END "
+	"FROM auction._state WHERE auction_id = $1",
 	.nargs = 1,.argtypes = {INT8OID}
 };
 
@@ -173,7 +175,7 @@ auc_finish_rest(int n, AucClosed *auctions)
 
 		if (released[i] &&
 			auc_store_find(store, auctions[i].auction_id, NULL, &row) &&
-			row.state.status == AUC_STATUS_CLOSED &&
+			auc_finish_is_over(row.state.status) && !row.consolidated &&
 			(row.route == AUC_ROUTE_REDIS) == auctions[i].on_redis)
 			auctions[kept++] = auctions[i];
 		else

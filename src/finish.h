@@ -8,8 +8,9 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "rules.h"
 
-/* A closed auction, as a statement saw it. */
+/* A closed or cancelled auction, as a statement saw it. */
 typedef struct AucClosed
 {
 	int64		auction_id;
@@ -25,6 +26,13 @@ typedef struct AucFinishCursor
 	int64		auction_id;
 } AucFinishCursor;
 
+/* Bids are final: it is to be verified and consolidated. */
+static inline bool
+auc_finish_is_over(AucStatus status)
+{
+	return status == AUC_STATUS_CLOSED || status == AUC_STATUS_CANCELLED;
+}
+
 /* How many auctions one transaction may lock. */
 extern int	auc_finish_max_locks(void);
 extern void auc_finish_start(AucFinishCursor *cursor);
@@ -34,11 +42,11 @@ extern void auc_finish_start(AucFinishCursor *cursor);
  */
 extern int	auc_finish_page(AucFinishCursor *cursor, AucClosed **auctions,
 							bool *last);
-/* The auction, if it is closed: status 'c'.  Else its status; '\0' unknown. */
+/* The auction; returns its status, 'h' if it is consolidated; '\0' unknown. */
 extern char auc_finish_find(int64 auction_id, AucClosed *auction);
 /*
  * Takes the locks of those that are free and has routers let theirs go.  The
- * array keeps those that are at rest and still closed, locked to the end of
+ * array keeps those that are at rest and still over, locked to the end of
  * the transaction; returns how many.
  */
 extern int	auc_finish_rest(int n, AucClosed *auctions);

@@ -57,7 +57,7 @@ static ProcessUtility_hook_type prev_process_utility = NULL;
 /* What this transaction is to do at its end. */
 static bool extension_changed = false;
 static bool extension_exists;
-static bool lanes_changed = false;
+static bool steward_wanted = false;
 static List *suspended = NIL;	/* OIDs of databases, in TopMemoryContext */
 
 /* DROP EXTENSION auction CASCADE takes its servers along. */
@@ -75,7 +75,7 @@ forget_all(void)
 	list_free(suspended);
 	suspended = NIL;
 	extension_changed = false;
-	lanes_changed = false;
+	steward_wanted = false;
 }
 
 static void
@@ -85,8 +85,8 @@ at_commit(void)
 		auc_database_created(MyDatabaseId);
 	else if (extension_changed)
 		auc_database_gone(MyDatabaseId);
-	else if (lanes_changed)
-		auc_database_lanes_changed(MyDatabaseId);
+	else if (steward_wanted)
+		auc_database_wake_steward(MyDatabaseId);
 }
 
 static void
@@ -132,10 +132,10 @@ auc_hooks_extension_changed(void)
 }
 
 void
-auc_hooks_lanes_changed(void)
+auc_hooks_steward_wanted(void)
 {
 	register_callback();
-	lanes_changed = true;
+	steward_wanted = true;
 }
 
 /* ---- suspension ---- */

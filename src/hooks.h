@@ -13,7 +13,7 @@
 extern void auc_hooks_install(void);
 /* At commit: look whether this database has the extension now. */
 extern void auc_hooks_extension_changed(void);
-/* At commit: the steward of this database reads auction.lanes again. */
-extern void auc_hooks_lanes_changed(void);
+/* At commit: wakes the steward of this database; its tables have work. */
+extern void auc_hooks_steward_wanted(void);
 
 #endif							/* AUC_HOOKS_H */

@@ -40,18 +40,22 @@ PG_FUNCTION_INFO_V1(auction_top_bids);
 PG_FUNCTION_INFO_V1(auction_close_auction);
 PG_FUNCTION_INFO_V1(auction_consolidate);
 
+/* No amount above the price: in a proxy auction it would tell a maximum. */
 static AucStatement best_bids = {
-	.text = "SELECT user_id, amount FROM ("
+	.text = "SELECT user_id, least(amount, "
+	" (SELECT price FROM auction._state WHERE auction_id = $1)) FROM ("
 	" SELECT DISTINCT ON (user_id) user_id, amount, bid_no FROM ("
 	"  SELECT user_id, amount, bid_no FROM auction.journal "
-	"  WHERE auction_id = $1 AND (SELECT status <> 'h' FROM auction._state "
-	"   WHERE auction_id = $1) "
+	"  WHERE auction_id = $1 AND retracted_at IS NULL "
+	"   AND (SELECT consolidated_at IS NULL FROM auction._state "
+	"    WHERE auction_id = $1) "
 	"  UNION ALL "
 	"  SELECT user_id, amount, bid_no FROM auction.history "
-	"  WHERE auction_id = $1 AND (SELECT status = 'h' FROM auction._state "
-	"   WHERE auction_id = $1)) b "
+	"  WHERE auction_id = $1 AND retracted_at IS NULL "
+	"   AND (SELECT consolidated_at IS NOT NULL FROM auction._state "
+	"    WHERE auction_id = $1)) b "
 	" ORDER BY user_id, amount DESC, bid_no) best "
-	"ORDER BY amount DESC, bid_no LIMIT $2",
+	"ORDER BY best.amount DESC, bid_no LIMIT $2",
 	.nargs = 2,.argtypes = {INT8OID, INT8OID}
 };
 
@@ -72,20 +76,21 @@ is_own(const AucRow *row)
 	return row->own || auc_lock_held(row->auction.id);
 }
 
-/* Asks the auction's router, if it may be live. false: take the tables. */
+/*
+ * Asks the auction's router, if it may be live; "row" is filled then.  false:
+ * take the tables.
+ */
 static bool
-ask_live(int64 auction_id, AucAsk *ask)
+ask_live(int64 auction_id, AucAsk *ask, AucRow *row)
 {
-	AucRow		row;
-
 	if (RecoveryInProgress() || !auc_shm_available() ||
-		!find_row(auction_id, &row) ||
-		row.route != AUC_ROUTE_REDIS ||
-		row.state.status != AUC_STATUS_OPEN ||
-		is_own(&row))
+		!find_row(auction_id, row) ||
+		row->route != AUC_ROUTE_REDIS ||
+		row->state.status != AUC_STATUS_OPEN ||
+		is_own(row))
 		return false;
 	ask->auction_id = auction_id;
-	ask->lane_id = row.lane_id;
+	ask->lane_id = row->lane_id;
 	auc_bid_ask(1, &ask, ASK_MS);
 	return ask->answer == AUC_ANSWER_VERDICT;
 }
@@ -97,27 +102,34 @@ Datum
 auction__live(PG_FUNCTION_ARGS)
 {
 	AucAsk		ask = {.kind = AUC_REQUEST_STANDING};
+	AucRow		row;
+	AucReserve	reserve;
 	TupleDesc	tupdesc;
-	HeapTuple	tuple;
-	Datum		values[6];
-	bool		isnull[6] = {false};
+	Datum		values[9];
+	bool		isnull[9] = {false};
 
-	if (!ask_live(PG_GETARG_INT64(0), &ask))
+	if (!ask_live(PG_GETARG_INT64(0), &ask, &row))
 		PG_RETURN_NULL();
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("return type must be a row type")));
+	reserve = auc_rules_reserve(&row.auction, &ask.state);
 	values[0] = CStringGetTextDatum(auc_status_name(ask.state.status));
 	values[1] = TimestampTzGetDatum(ask.state.ends_at);
 	values[2] = Int64GetDatum(ask.state.price);
 	values[3] = Int64GetDatum(ask.state.leader_id);
-	isnull[3] = ask.state.bid_count == 0;
+	isnull[3] = !ask.state.has_leader;
 	values[4] = Int64GetDatum(ask.state.bid_count);
 	values[5] = TimestampTzGetDatum(ask.state.last_at);
 	isnull[5] = ask.state.last_at == 0;
-	tuple = heap_form_tuple(BlessTupleDesc(tupdesc), values, isnull);
-	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
+	values[6] = BoolGetDatum(reserve == AUC_RESERVE_MET);
+	isnull[6] = reserve == AUC_RESERVE_NONE;
+	values[7] = BoolGetDatum(auc_rules_buy_available(&row.auction,
+													 &ask.state));
+	values[8] = Int64GetDatum(auc_rules_least(&row.auction, &ask.state));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
+													  values, isnull)));
 }
 
 /* ---- top_bids ---- */
@@ -141,6 +153,7 @@ auction_top_bids(PG_FUNCTION_ARGS)
 	int64		auction_id = PG_GETARG_INT64(0);
 	int32		n = PG_GETARG_INT32(1);
 	AucAsk		ask = {.kind = AUC_REQUEST_BOOK,.wanted = n};
+	AucRow		row;
 	Datum		values[2];
 	uint64		rows;
 
@@ -149,7 +162,7 @@ auction_top_bids(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("number of top bids must be at least 1")));
 	InitMaterializedSRF(fcinfo, 0);
-	if (n <= AUC_BOOK_MAX && ask_live(auction_id, &ask))
+	if (n <= AUC_BOOK_MAX && ask_live(auction_id, &ask, &row))
 	{
 		for (int i = 0; i < ask.nbook; i++)
 			put_bid(rsinfo, i + 1, ask.book[i].user_id, ask.book[i].amount);
@@ -160,9 +173,9 @@ auction_top_bids(PG_FUNCTION_ARGS)
 	values[0] = Int64GetDatum(auction_id);
 	values[1] = Int64GetDatum(n);
 	rows = auc_statement_run(&best_bids, values, SPI_OK_SELECT);
-	for (uint64 row = 0; row < rows; row++)
-		put_bid(rsinfo, (int) row + 1, auc_statement_int64(row, 1),
-				auc_statement_int64(row, 2));
+	for (uint64 i = 0; i < rows; i++)
+		put_bid(rsinfo, (int) i + 1, auc_statement_int64(i, 1),
+				auc_statement_int64(i, 2));
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -345,12 +358,12 @@ consolidate_one(int64 auction_id)
 		auc_lock_release(auction_id);
 		return 0;
 	}
-	if (status != AUC_STATUS_CLOSED)
+	if (!auc_finish_is_over((AucStatus) status))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("auction %lld is %s", (long long) auction_id,
 						auc_status_name((AucStatus) status)),
-				 errdetail("Only a closed auction can be consolidated.")));
+				 errdetail("Only a closed or cancelled auction can be consolidated.")));
 	if (auction.on_redis)
 		auc_bid_release(auction_id, auction.lane_id);
 	if (auc_finish_rest(1, &auction) == 0)

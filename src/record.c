@@ -18,8 +18,9 @@
  * cannot be read.
  *
  * Samples:
- *   bid 42 2 7 15000 81 o 15000 7 2 900 81 00000000deadbeef -
- *   close 42 900 c 15000 7 2 900 900 00000000deadbeef
+ *   bid 42 2 7 15000 81 o 15000 7 = - 2 0 900 81 00000000deadbeef -
+ *   bid 43 2 8 11000 81 o 11500 7 20000 11000 2 0 900 81 00000000deadbeef -
+ *   close 42 900 c 15000 7 = - 2 0 900 900 00000000deadbeef
  *   skip 101
  *   jump 101
  *
@@ -136,11 +137,22 @@ put_state(char *p, const AucState *state)
 	*p++ = ' ';
 	*p++ = (char) state->status;
 	p = put_int(p, state->price);
-	if (state->bid_count == 0)
-		p = put_word(p, " -");
+	if (!state->has_leader)
+		p = put_word(p, " - - -");
 	else
+	{
 		p = put_int(p, state->leader_id);
+		if (state->leader_max == state->price)
+			p = put_word(p, " =");
+		else
+			p = put_int(p, state->leader_max);
+		if (state->second_max == AUC_NO_AMOUNT)
+			p = put_word(p, " -");
+		else
+			p = put_int(p, state->second_max);
+	}
 	p = put_int(p, state->bid_count);
+	p = put_int(p, state->retracted);
 	p = put_int(p, state->ends_at);
 	p = put_int(p, state->last_at);
 	*p++ = ' ';
@@ -160,9 +172,10 @@ auc_record_encode(const AucRecord *record, const char *attributes, char *text)
 	switch (record->kind)
 	{
 		case AUC_RECORD_BID:
+		case AUC_RECORD_BUY:
 			if (record->attributes_len > AUC_ATTRIBUTES_MAX)
 				return 0;
-			p = put_word(p, "bid");
+			p = put_word(p, record->kind == AUC_RECORD_BID ? "bid" : "buy");
 			p = put_int(p, record->auction_id);
 			p = put_int(p, record->bid_no);
 			p = put_int(p, record->user_id);
@@ -225,7 +238,7 @@ take_word(AucCursor *c, const char *word)
 	return true;
 }
 
-/* Digits without sign and leading zero, at most "max" (which is over 9). */
+/* Digits without sign and leading zero, at most "max". */
 static bool
 take_digits(AucCursor *c, uint64_t max, uint64_t *value)
 {
@@ -236,7 +249,7 @@ take_digits(AucCursor *c, uint64_t max, uint64_t *value)
 	{
 		uint64_t	digit = (uint64_t) (*c->p - '0');
 
-		if (v > (max - digit) / 10)
+		if (digit > max || v > (max - digit) / 10)
 			return false;
 		v = v * 10 + digit;
 		c->p++;
@@ -367,6 +380,9 @@ take_status(AucCursor *c, AucStatus *status)
 		case AUC_STATUS_CONSOLIDATED:
 			*status = AUC_STATUS_CONSOLIDATED;
 			return true;
+		case AUC_STATUS_CANCELLED:
+			*status = AUC_STATUS_CANCELLED;
+			return true;
 		case AUC_STATUS_QUARANTINED:
 			*status = AUC_STATUS_QUARANTINED;
 			return true;
@@ -374,27 +390,51 @@ take_status(AucCursor *c, AucStatus *status)
 	return false;
 }
 
+/* A blank and this one character, if it stands alone; else nothing is taken. */
+static bool
+take_mark(AucCursor *c, char mark)
+{
+	if (c->end - c->p < 3 || c->p[0] != ' ' || c->p[1] != mark ||
+		c->p[2] != ' ')
+		return false;
+	c->p += 2;
+	return true;
+}
+
+/*
+ * Leader and maxima.  " -" and a blank is no leader, " -5" is the user -5.
+ * What encode writes as a mark is not read as a number.
+ */
+static bool
+take_leader(AucCursor *c, AucState *state)
+{
+	state->leader_max = AUC_NO_AMOUNT;
+	state->second_max = AUC_NO_AMOUNT;
+	if (take_mark(c, '-'))
+		return take_mark(c, '-') && take_mark(c, '-');
+
+	state->has_leader = true;
+	if (!take_int(c, &state->leader_id))
+		return false;
+	if (take_mark(c, '='))
+		state->leader_max = state->price;
+	else if (!take_count(c, AUC_AMOUNT_MAX, &state->leader_max) ||
+			 state->leader_max == state->price)
+		return false;
+	return take_mark(c, '-') ||
+		take_count(c, AUC_AMOUNT_MAX, &state->second_max);
+}
+
 static bool
 take_state(AucCursor *c, AucState *state)
 {
-	bool		has_leader = true;
-
-	if (!take_status(c, &state->status) ||
-		!take_count(c, AUC_AMOUNT_MAX, &state->price))
-		return false;
-
-	/* " -" and a blank is no leader, " -5" is the user -5. */
-	if (c->end - c->p >= 3 && memcmp(c->p, " - ", 3) == 0)
-	{
-		has_leader = false;
-		c->p += 2;
-	}
-	else if (!take_int(c, &state->leader_id))
-		return false;
-
-	/* There is a leader exactly if there are bids; encode relies on it. */
-	return take_count(c, INT64_MAX, &state->bid_count) &&
-		has_leader == (state->bid_count > 0) &&
+	/* A leader has a bid that is not retracted. */
+	return take_status(c, &state->status) &&
+		take_count(c, AUC_AMOUNT_MAX, &state->price) &&
+		take_leader(c, state) &&
+		take_count(c, INT64_MAX, &state->bid_count) &&
+		take_count(c, state->bid_count, &state->retracted) &&
+		state->has_leader == (state->bid_count > state->retracted) &&
 		take_int(c, &state->ends_at) &&
 		take_int(c, &state->last_at) &&
 		take_char(c, ' ') &&
@@ -433,7 +473,7 @@ take_attributes(AucCursor *c, const char **attributes,
 	return true;
 }
 
-/* The rest of a bid, behind its first word. */
+/* The rest of a bid or buy, behind its first word. */
 static bool
 take_bid(AucCursor *c, AucRecord *record, const char **attributes)
 {
@@ -488,6 +528,11 @@ auc_record_decode(uint64_t position, const char *text, size_t len,
 	if (take_word(&c, "bid"))
 	{
 		record->kind = AUC_RECORD_BID;
+		good = take_bid(&c, record, attributes);
+	}
+	else if (take_word(&c, "buy"))
+	{
+		record->kind = AUC_RECORD_BUY;
 		good = take_bid(&c, record, attributes);
 	}
 	else if (take_word(&c, "close"))

@@ -6,14 +6,18 @@
  * position, and one line of text:
  *
  *   bid AUCTION BID_NO USER AMOUNT AT STATE REQUEST_ID|- [ATTRIBUTES]
+ *   buy AUCTION BID_NO USER AMOUNT AT STATE REQUEST_ID|- [ATTRIBUTES]
  *   close AUCTION AT STATE
  *   skip FIRST        positions FIRST..position were given up: no records
  *   jump FIRST        positions FIRST..position are applied without the log
  *
- * with STATE = STATUS PRICE LEADER|- BID_COUNT ENDS_AT LAST_AT CHECKSUM, the
- * auction's whole state after the change (rule 4), STATUS one letter,
- * CHECKSUM 16 hex digits, all other numbers decimal, separated by single
- * blanks.  ATTRIBUTES is JSON text to the end of the line; it may be absent.
+ * with STATE = STATUS PRICE LEADER|- MAX|=|- SECOND|- BID_COUNT RETRACTED
+ * ENDS_AT LAST_AT CHECKSUM, the auction's whole state after the change (rule
+ * 4), STATUS one letter, MAX "=" if it is the price, CHECKSUM 16 hex digits,
+ * all other numbers decimal, separated by single blanks.  ATTRIBUTES is JSON
+ * text to the end of the line; it may be absent.  A bid that ends its auction
+ * (a buy, or one that reaches the buy-now price) has a closed state; no close
+ * record follows.
  *
  * If you add a kind: encode, decode, the drain's apply, the unit test.
  */
@@ -32,6 +36,7 @@
 typedef enum AucRecordKind
 {
 	AUC_RECORD_BID = 1,
+	AUC_RECORD_BUY,				/* a bid that is a buy-now */
 	AUC_RECORD_CLOSE,
 	AUC_RECORD_SKIP,			/* in tail and log (rule 5) */
 	AUC_RECORD_JUMP				/* in the log only (rule 10) */
@@ -44,14 +49,21 @@ typedef struct AucRecord
 	uint64_t	position;
 	uint64_t	first;			/* = position, but for skip and jump */
 	int64_t		auction_id;
-	int64_t		bid_no;			/* bid: the rest up to request_id */
+	int64_t		bid_no;			/* bid, buy: the rest up to request_id */
 	int64_t		user_id;
 	int64_t		amount;
-	int64_t		at;				/* bid, close */
+	int64_t		at;				/* bid, buy, close */
 	bool		has_request_id;
 	uint8_t		request_id[16];
 	AucState	state;			/* after the change */
 } AucRecord;
+
+/* It is one of an auction's bids: 1..bid_count, in journal and book. */
+static inline bool
+auc_record_is_bid(const AucRecord *record)
+{
+	return record->kind == AUC_RECORD_BID || record->kind == AUC_RECORD_BUY;
+}
 
 /*
  * Writes at most AUC_RECORD_TEXT_MAX bytes to "text", no terminating NUL, and

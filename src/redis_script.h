@@ -12,12 +12,16 @@
  *           (position) and one text (record.h) a record
  *   :term   hash: uuid (the lane's identity: its uuid and database), term, instance, last (the log's
  *           last position, changed only together with the log)
- *   :auction:ID  hash: price, leader, bid_count, ends_at (microseconds since
- *           1970-01-01 UTC), status (one letter)
- *   :book:ID     sorted set: member user id, score that user's best amount
+ *   :auction:ID  hash: price, leader ("" if none), bid_count, ends_at
+ *           (microseconds since 1970-01-01 UTC), status (one letter); nothing
+ *           of a maximum that is not the price
+ *   :book:ID     sorted set: member user id, score that user's best amount, a
+ *           maximum in a proxy auction
  *   :book:ID is complete if and only if field "book" of :auction:ID equals
- *   bid_count: the append script moves "book" on only while the bids it adds
- *   join on without a gap.
+ *   bid_count, and field "retracted" (0 if absent) is the auction's number of
+ *   retracted bids: the append script moves "book" on only while the bids it
+ *   adds join on without a gap, and a retraction, which happens at rest,
+ *   changes neither, so that the book is written anew.
  *
  * take.lua    KEYS log term                                        (rule 10)
  *   ARGV uuid instance least_term
@@ -43,14 +47,18 @@
  *   it has none: a close), leader "" if none.
  *
  * book.lua    KEYS auction:ID book:ID                        readers: top_bids
- *   ARGV n.  Returns {complete ("1"/"0"), bid_count, user, amount, ...}.
+ *   ARGV n retracted.
+ *   Returns {complete ("1"/"0"), bid_count, price, leader|"", user, amount,
+ *   ...}.
  *
  * rebuild.lua KEYS term auction:ID book:ID
- *   ARGV term price leader bid_count ends_at status replace(0/1) npairs
- *        (amount user)*npairs last_chunk(0/1)
- *   Writes hash and book of an auction anew, in chunks; replace = 1 on the
- *   first chunk deletes the old book; "book" is set to bid_count with the last
- *   chunk.  Refused with {"TERM", stored} if the term is another.
+ *   ARGV term first(0/1) last(0/1) npairs (amount user)*npairs
+ *        channel price leader bid_count ends_at status retracted
+ *   Writes hash and book of an auction anew, in chunks, between which appends
+ *   may come.  first: deletes the old book, writes and publishes the state,
+ *   and notes the term in field "rebuild"; a later chunk that does not find it
+ *   there returns {"GONE"}.  last: the book is complete.  Refused with
+ *   {"TERM", stored} if the term is another.
  *
  * remove.lua  KEYS term auction:ID book:ID
  *   ARGV term.  Unlinks both keys; {"TERM", stored} if the term is another.

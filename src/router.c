@@ -203,7 +203,7 @@ auc_router_step(AucRouter *router, TimestampTz now)
 		auc_router_lane_publish(&router->lanes[i]);
 		auc_router_lane_send(&router->lanes[i]);
 	}
-	auc_router_books_turn(router);
+	auc_router_books_turn(router, now);
 	upkeep(router, now);
 	if (auc_redis_status(router->redis) == AUC_REDIS_READY)
 		auc_redis_flush(router->redis, now);
@@ -229,6 +229,8 @@ sleep_ms(AucRouter *router, TimestampTz now)
 		until = router->connect_at;
 	if (router->load_at != 0 && router->load_at < until)
 		until = router->load_at;
+	if (router->books_at != 0 && router->books_at < until)
+		until = router->books_at;
 	if (until <= now)
 		return 0;
 	return TimestampDifferenceMilliseconds(now, until);

@@ -122,6 +122,10 @@ typedef struct AucLive
 	bool		releasing;		/* decides nothing more; rests when applied */
 	bool		check_book;		/* ask Redis whether its book is complete */
 	bool		rebuild_book;
+	bool		rebuilding;		/* rebuild_book: begun on ... */
+	uint32		rebuild_on;		/* ... this connection */
+	int64		rebuild_next;	/* bids up to here are sent ... */
+	int64		rebuild_until;	/* ... and have to be up to here */
 } AucLive;
 
 typedef enum AucLoadResult
@@ -172,6 +176,7 @@ typedef struct AucRouter
 	TimestampTz load_at;		/* when to try a busy auction again; 0: none */
 	TimestampTz upkeep_at;		/* trimming, sampling, unloading */
 	int			nbooks;			/* auctions with check_book or rebuild_book */
+	TimestampTz books_at;		/* when to go on with them; 0: now */
 } AucRouter;
 
 /* Redis' readers know Unix time; the engine counts from 2000-01-01. */
@@ -208,6 +213,8 @@ extern void auc_router_advance(AucRouterLane *rl);
 
 /* router_append.c */
 extern void auc_router_lane_send(AucRouterLane *rl);
+extern void auc_router_put_state(AucRouterLane *rl, int64 auction_id,
+								 const AucState *state);
 extern void auc_router_lane_upkeep(AucRouterLane *rl, TimestampTz now);
 
 /* router_decide.c */
@@ -229,11 +236,12 @@ extern void auc_router_store_term(AucRouterLane *rl, bool possible_loss,
 extern void auc_router_reserve(AucRouterLane *rl);
 
 /* router_book.c */
-extern void auc_router_book_read(AucRouter *router, AucRouterLane *rl,
-								 int slot);
+extern void auc_router_book_read(AucRouter *router, AucLive *live, int slot);
+extern void auc_router_book_refresh(AucRouter *router, AucLive *live,
+									int slot);
 extern void auc_router_book_remove(AucRouter *router, AucRouterLane *rl,
 								   int slot);
-extern void auc_router_books_turn(AucRouter *router);
+extern void auc_router_books_turn(AucRouter *router, TimestampTz now);
 extern void auc_router_books_check_all(AucRouterLane *rl);
 
 #endif							/* AUC_ROUTER_H */

@@ -91,14 +91,14 @@ collect_batch(AucRouterLane *rl)
 	while (batch.nrecords < AUC_APPEND_MAX_RECORDS &&
 		   (record = auc_tail_next(&cursor)) != NULL)
 	{
-		if (record->kind == AUC_RECORD_BID || record->kind == AUC_RECORD_CLOSE)
+		if (auc_record_is_bid(record) || record->kind == AUC_RECORD_CLOSE)
 		{
 			Summary    *summary = summary_of(record->auction_id);
 
 			if (summary == NULL)
 				break;
 			summary->last = record;
-			if (record->kind == AUC_RECORD_BID)
+			if (auc_record_is_bid(record))
 			{
 				if (summary->npairs++ == 0)
 					summary->first_bid_no = record->bid_no;
@@ -110,34 +110,42 @@ collect_batch(AucRouterLane *rl)
 	}
 }
 
-static void
-put_summary(AucRouterLane *rl, int index)
+/* What other readers may see of an auction, with its channel: six arguments. */
+void
+auc_router_put_state(AucRouterLane *rl, int64 auction_id,
+					 const AucState *state)
 {
 	AucRedis   *redis = rl->router->redis;
-	const Summary *summary = &batch.summaries[index];
-	const AucState *state = &summary->last->state;
 	char		channel[AUC_KEY_MAX];
 	char		status = (char) state->status;
 	int			len;
 
-	len = auc_channel(channel, rl->router->options.prefix,
-					  summary->auction_id);
+	len = auc_channel(channel, rl->router->options.prefix, auction_id);
 	auc_redis_arg(redis, channel, len);
 	auc_redis_arg_int64(redis, state->price);
-	if (state->bid_count > 0)
+	if (state->has_leader)
 		auc_redis_arg_int64(redis, state->leader_id);
 	else
 		auc_redis_arg(redis, "", 0);
 	auc_redis_arg_int64(redis, state->bid_count);
 	auc_redis_arg_int64(redis, auc_unix_microseconds(state->ends_at));
 	auc_redis_arg(redis, &status, 1);
+}
+
+static void
+put_summary(AucRouterLane *rl, int index)
+{
+	AucRedis   *redis = rl->router->redis;
+	const Summary *summary = &batch.summaries[index];
+
+	auc_router_put_state(rl, summary->auction_id, &summary->last->state);
 	auc_redis_arg_int64(redis, summary->first_bid_no);
 	auc_redis_arg_int64(redis, summary->npairs);
 	for (int i = 0; i < batch.nrecords; i++)
 	{
 		const AucRecord *record = batch.records[i];
 
-		if (record->kind != AUC_RECORD_BID || batch.summary_of[i] != index)
+		if (!auc_record_is_bid(record) || batch.summary_of[i] != index)
 			continue;
 		auc_redis_arg_int64(redis, record->amount);
 		auc_redis_arg_int64(redis, record->user_id);

@@ -3,23 +3,34 @@
  *
  * Books are written by the append script and by nobody else while all goes
  * well.  They are for readers; nothing is decided from them.  A book that may
- * lack bids (its auction was loaded with bids, or Redis came back) is checked:
- * if Redis does not have as many bids as the auction, the book is filled from
- * the journal.  That is done only at a moment when everything decided for the
- * auction is on its way to Redis: what the journal lacks is then added by
- * appends on the same connection, before or behind, and ZADD GT makes the
- * order not matter.
+ * be wrong (its auction was loaded with bids, perhaps after a retraction, or
+ * Redis came back) is checked: if Redis does not have as many bids, and as
+ * many retracted ones, as the auction, the book is written anew from the
+ * journal.
+ *
+ * That begins only at a moment when everything decided for the auction is on
+ * its way to Redis.  What comes later is added by appends, to the new book
+ * already; so the journal has to be read up to that moment only, in pieces,
+ * one a turn, as far as the drain has come: other auctions' bids never wait
+ * for more than a piece.  ZADD GT makes the order not matter.
+ *
+ * A book holds hidden maxima.  Who reads it through the router gets no amount
+ * above the price that Redis had at the same moment, and the leader first.
  */
 #include "postgres.h"
 
-#include "executor/spi.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "router.h"
+#include "statement.h"
+#include "utils/timestamp.h"
 #include "utils/memutils.h"
 #include "worker.h"
 
-/* One rebuild call carries so many bidders. */
+/* One rebuild call carries so many bids, read in one turn. */
 #define CHUNK			500
+/* The journal is not that far yet: look again after so long. */
+#define BEHIND_RETRY_MS	10
 /* Books looked at in one turn: readers wait for nothing here. */
 #define BOOKS_A_TURN	16
 
@@ -27,10 +38,30 @@ typedef struct BookCall
 {
 	AucRouter  *router;
 	AucRouterLane *rl;
-	int			slot;			/* read, remove; else -1 */
-	int64		auction_id;		/* check */
+	int			slot;			/* read, remove, refresh; else -1 */
+	int64		auction_id;		/* check, rebuild */
 	int64		bid_count;		/* check: as many Redis should have */
 } BookCall;
+
+/*
+ * Bids behind $2, at most CHUNK; of each row also which bid is the last of
+ * them.  Those that stand come first.
+ */
+enum
+{
+	PIECE_USER_ID = 1,
+	PIECE_AMOUNT,
+	PIECE_RETRACTED,
+	PIECE_REACHED
+};
+
+static AucStatement next_piece = {
+	.text = "SELECT user_id, amount, retracted_at IS NOT NULL AS retracted, "
+	" max(bid_no) OVER () FROM (SELECT * FROM auction.journal "
+	"  WHERE auction_id = $1 AND bid_no > $2 "
+	"  ORDER BY bid_no LIMIT " CppAsString2(CHUNK) ") piece ORDER BY retracted",
+	.nargs = 2,.argtypes = {INT8OID, INT8OID}
+};
 
 static BookCall *
 new_call(AucRouter *router, AucRouterLane *rl, int slot)
@@ -96,16 +127,33 @@ number(const redisReply *reply, int64 *value)
 	return errno == 0 && *end == '\0';
 }
 
-/* [complete, bid_count, user, amount, ...]; false: no such thing. */
+/* What book.lua answers. */
+typedef struct Book
+{
+	int64		bid_count;
+	int64		price;
+	int64		leader_id;		/* 0: none; then there are no pairs */
+	int			n;
+	redisReply *const *pairs;	/* user, amount, ... */
+} Book;
+
+/* false: it is not complete, or no such thing. */
 static bool
-parse_book(const redisReply *reply, int64 *bid_count)
+parse_book(const redisReply *reply, Book *book)
 {
 	int64		complete;
 
-	return reply != NULL && reply->type == REDIS_REPLY_ARRAY &&
-		reply->elements >= 2 && reply->elements % 2 == 0 &&
-		number(reply->element[0], &complete) && complete == 1 &&
-		number(reply->element[1], bid_count);
+	if (reply == NULL || reply->type != REDIS_REPLY_ARRAY ||
+		reply->elements < 4 || reply->elements % 2 != 0 ||
+		!number(reply->element[0], &complete) || complete != 1 ||
+		!number(reply->element[1], &book->bid_count) ||
+		!number(reply->element[2], &book->price))
+		return false;
+	if (!number(reply->element[3], &book->leader_id))
+		book->leader_id = 0;
+	book->n = (int) (reply->elements - 4) / 2;
+	book->pairs = reply->element + 4;
+	return true;
 }
 
 /* Its book is not complete, and no check or rebuild is on its way. */
@@ -118,65 +166,113 @@ want_rebuild(AucRouter *router, int64 auction_id)
 		live->state.status != AUC_STATUS_OPEN)
 		return;
 	live->rebuild_book = true;
+	live->rebuilding = false;
 	router->nbooks++;
 }
 
 /* ---- top_bids ---- */
+
+/* Into the slot, one more than it wants if there are so many. */
+static bool
+read_entries(const Book *book, int n, AucBookEntry *entries)
+{
+	for (int i = 0; i < n; i++)
+		if (!number(book->pairs[2 * i], &entries[i].user_id) ||
+			!number(book->pairs[2 * i + 1], &entries[i].amount))
+			return false;
+	return true;
+}
+
+/*
+ * Redis orders equal amounts by the users' numbers, the rules by time.  The
+ * earlier one of two that lead is the leader, who is known; of others only the
+ * tables know.  There are never three of one amount: a tie lifts the price to
+ * it.
+ */
+static bool
+settle_ties(const Book *book, int n, AucBookEntry *entries)
+{
+	if (n > 1 && entries[0].amount == entries[1].amount)
+	{
+		if (entries[1].user_id == book->leader_id)
+		{
+			AucBookEntry other = entries[0];
+
+			entries[0] = entries[1];
+			entries[1] = other;
+		}
+		else if (entries[0].user_id != book->leader_id)
+			return false;
+	}
+	for (int i = 2; i < n; i++)
+		if (entries[i].amount == entries[i - 1].amount)
+			return false;
+	return true;
+}
+
+static bool
+fill_book(const Book *book, AucSlot *slot)
+{
+	AucBookEntry entries[AUC_BOOK_MAX + 1];
+	int			n = Min(book->n, slot->wanted + 1);
+
+	if (!read_entries(book, n, entries) || !settle_ties(book, n, entries))
+		return false;
+	slot->nbook = Min(n, slot->wanted);
+	for (int i = 0; i < slot->nbook; i++)
+	{
+		slot->u.book[i].user_id = entries[i].user_id;
+		slot->u.book[i].amount = Min(entries[i].amount, book->price);
+	}
+	return true;
+}
 
 static void
 read_reply(void *arg, const redisReply *reply)
 {
 	BookCall   *call = arg;
 	AucSlot    *slot = auc_slot(call->slot);
-	AucAnswerKind kind = AUC_ANSWER_RESTING;
-	int64		bid_count;
+	Book		book;
+	bool		complete = parse_book(reply, &book);
 
-	if (parse_book(reply, &bid_count))
-	{
-		int			n = Min((int) (reply->elements - 2) / 2, slot->wanted);
-
-		kind = AUC_ANSWER_VERDICT;
-		for (int i = 0; i < n && kind == AUC_ANSWER_VERDICT; i++)
-			if (!number(reply->element[2 + 2 * i], &slot->u.book[i].user_id) ||
-				!number(reply->element[3 + 2 * i], &slot->u.book[i].amount))
-				kind = AUC_ANSWER_RESTING;
-		slot->nbook = n;
-	}
-	else if (reply != NULL)
+	if (!complete && reply != NULL)
 		want_rebuild(call->router, slot->auction_id);
-	answer_slot(call->slot, kind);
+	answer_slot(call->slot, complete && fill_book(&book, slot) ?
+				AUC_ANSWER_VERDICT : AUC_ANSWER_RESTING);
 	pfree(call);
 }
 
 static void
-ask_book(AucRouterLane *rl, int64 auction_id, int n, AucRedisReplyFn fn,
-		 BookCall *call)
+ask_book(AucLive *live, int n, AucRedisReplyFn fn, BookCall *call)
 {
-	AucRedis   *redis = rl->router->redis;
+	AucRedis   *redis = live->lane->router->redis;
 
-	auc_redis_begin_script(redis, AUC_SCRIPT_BOOK, 2, 1);
-	put_keys(rl, false, auction_id);
+	auc_redis_begin_script(redis, AUC_SCRIPT_BOOK, 2, 2);
+	put_keys(live->lane, false, live->auction_id);
 	auc_redis_arg_int64(redis, n);
+	auc_redis_arg_int64(redis, live->state.retracted);
 	auc_redis_end(redis, fn, call);
 }
 
 void
-auc_router_book_read(AucRouter *router, AucRouterLane *rl, int slot)
+auc_router_book_read(AucRouter *router, AucLive *live, int slot)
 {
+	AucRouterLane *rl = live->lane;
+
 	if (!usable(rl) || auc_lane_get_state(rl->lane) != AUC_LANE_NORMAL)
 	{
 		answer_slot(slot, AUC_ANSWER_RESTING);
 		return;
 	}
-	ask_book(rl, auc_slot(slot)->auction_id,
-			 Min(auc_slot(slot)->wanted, AUC_BOOK_MAX), read_reply,
+	auc_slot(slot)->wanted = Min(auc_slot(slot)->wanted, AUC_BOOK_MAX);
+	ask_book(live, auc_slot(slot)->wanted + 1, read_reply,
 			 new_call(router, rl, slot));
 }
 
-/* ---- removing a consolidated auction's keys ---- */
+/* ---- one call for a slot: removing an auction's keys, showing it ---- */
 
 static void
-remove_reply(void *arg, const redisReply *reply)
+slot_reply(void *arg, const redisReply *reply)
 {
 	BookCall   *call = arg;
 	bool		done = reply != NULL && reply->type == REDIS_REPLY_ARRAY &&
@@ -200,7 +296,72 @@ auc_router_book_remove(AucRouter *router, AucRouterLane *rl, int slot)
 	auc_redis_begin_script(redis, AUC_SCRIPT_REMOVE, 3, 1);
 	put_keys(rl, true, auc_slot(slot)->auction_id);
 	auc_redis_arg_int64(redis, rl->term);
-	auc_redis_end(redis, remove_reply, new_call(router, rl, slot));
+	auc_redis_end(redis, slot_reply, new_call(router, rl, slot));
+}
+
+/* Everything that was decided for it is on its way to Redis. */
+static bool
+all_sent(const AucLive *live)
+{
+	const AucRouterLane *rl = live->lane;
+
+	return live->last_position <=
+		(rl->in_flight ? rl->flight_last : rl->log_last);
+}
+
+/* With pairs: those that stand, the first rows of the statement's result. */
+static void
+send_rebuild(AucLive *live, bool first, bool last, int npairs,
+			 AucRedisReplyFn fn, BookCall *call)
+{
+	AucRouterLane *rl = live->lane;
+	AucRedis   *redis = rl->router->redis;
+
+	auc_redis_begin_script(redis, AUC_SCRIPT_REBUILD, 3, 11 + 2 * npairs);
+	put_keys(rl, true, live->auction_id);
+	auc_redis_arg_int64(redis, rl->term);
+	auc_redis_arg_int64(redis, first ? 1 : 0);
+	auc_redis_arg_int64(redis, last ? 1 : 0);
+	auc_redis_arg_int64(redis, npairs);
+	for (int i = 0; i < npairs; i++)
+	{
+		auc_redis_arg_int64(redis, auc_statement_int64(i, PIECE_AMOUNT));
+		auc_redis_arg_int64(redis, auc_statement_int64(i, PIECE_USER_ID));
+	}
+	auc_router_put_state(rl, live->auction_id, &live->state);
+	auc_redis_arg_int64(redis, live->state.retracted);
+	auc_redis_end(redis, fn, call);
+}
+
+static void
+want_check(AucLive *live)
+{
+	if (live->state.bid_count == 0 ||
+		live->state.status != AUC_STATUS_OPEN ||
+		live->check_book || live->rebuild_book)
+		return;
+	live->check_book = true;
+	live->lane->router->nbooks++;
+}
+
+/*
+ * An auction that was changed at rest: its new state shows at once, its book
+ * is checked, which finds it wanting.  Where an append is still to be sent, or
+ * a rebuild goes on, the state has been shown, or will be.
+ */
+void
+auc_router_book_refresh(AucRouter *router, AucLive *live, int slot)
+{
+	if (!usable(live->lane))
+		answer_slot(slot, AUC_ANSWER_RESTING);
+	else if (!all_sent(live) || live->rebuilding)
+		answer_slot(slot, AUC_ANSWER_VERDICT);
+	else
+	{
+		send_rebuild(live, true, false, 0, slot_reply,
+					 new_call(router, live->lane, slot));
+		want_check(live);
+	}
 }
 
 /* ---- checking and rebuilding ---- */
@@ -209,10 +370,10 @@ static void
 check_reply(void *arg, const redisReply *reply)
 {
 	BookCall   *call = arg;
-	int64		bid_count;
+	Book		book;
 
 	if (reply != NULL &&
-		(!parse_book(reply, &bid_count) || bid_count < call->bid_count))
+		(!parse_book(reply, &book) || book.bid_count < call->bid_count))
 		want_rebuild(call->router, call->auction_id);
 	pfree(call);
 }
@@ -224,78 +385,110 @@ check(AucLive *live)
 
 	call->auction_id = live->auction_id;
 	call->bid_count = live->state.bid_count;
-	ask_book(live->lane, live->auction_id, 0, check_reply, call);
+	ask_book(live, 0, check_reply, call);
 }
 
+/* The chunk came to nothing: from the beginning, if it still matters. */
 static void
 rebuild_reply(void *arg, const redisReply *reply)
 {
-	AucRouterLane *rl = arg;
+	BookCall   *call = arg;
 
-	/* anything but success: the reader finds the book incomplete */
 	if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
 		ereport(LOG,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-				 errmsg("could not rebuild a book of lane %d", rl->lane_id)));
+				 errmsg("could not rebuild a book of lane %d",
+						call->rl->lane_id)));
+	else if (reply != NULL && reply->type == REDIS_REPLY_ARRAY &&
+			 reply->elements > 0 &&
+			 auc_router_reply_is(reply->element[0], "GONE"))
+		want_rebuild(call->router, call->auction_id);
+	pfree(call);
 }
 
+/* From now on: what is decided later comes by appends. */
 static void
-send_chunk(AucLive *live, uint64 from, uint64 n, bool last)
+begin_rebuild(AucLive *live)
 {
-	AucRouterLane *rl = live->lane;
-	AucRedis   *redis = rl->router->redis;
-	char		status = (char) live->state.status;
-
-	auc_redis_begin_script(redis, AUC_SCRIPT_REBUILD, 3, 9 + 2 * (int) n);
-	put_keys(rl, true, live->auction_id);
-	auc_redis_arg_int64(redis, rl->term);
-	auc_redis_arg_int64(redis, live->state.price);
-	auc_redis_arg_int64(redis, live->state.leader_id);
-	auc_redis_arg_int64(redis, live->state.bid_count);
-	auc_redis_arg_int64(redis, auc_unix_microseconds(live->state.ends_at));
-	auc_redis_arg(redis, &status, 1);
-	auc_redis_arg_int64(redis, 0);
-	auc_redis_arg_int64(redis, n);
-	for (uint64 i = from; i < from + n; i++)
-	{
-		bool		isnull;
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-
-		auc_redis_arg_int64(redis, DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull)));
-		auc_redis_arg_int64(redis, DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull)));
-	}
-	auc_redis_arg_int64(redis, last ? 1 : 0);
-	auc_redis_end(redis, rebuild_reply, rl);
+	live->rebuilding = false;
+	live->rebuild_on = auc_redis_generation(live->lane->router->redis);
+	live->rebuild_next = 0;
+	live->rebuild_until = live->state.bid_count;
 }
 
-static void
-rebuild(AucLive *live)
+static bool
+rebuild_begun(const AucLive *live)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(live->auction_id)};
-	uint64		n;
-	uint64		from = 0;
+	return live->rebuilding &&
+		live->rebuild_on == auc_redis_generation(live->lane->router->redis);
+}
 
+/* The next piece of the journal; false: the drain has not got so far yet. */
+static bool
+rebuild_some(AucLive *live)
+{
+	BookCall   *call = new_call(live->lane->router, live->lane, -1);
+	Datum		values[2];
+	uint64		rows;
+	int			npairs = 0;
+	bool		came;
+
+	call->auction_id = live->auction_id;
 	auc_worker_xact_begin("rebuilding a book");
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT pg_catalog.max(amount), user_id FROM auction.journal "
-							  "WHERE auction_id OPERATOR(pg_catalog.=) $1 GROUP BY user_id",
-							  1, types, values, NULL, true, 0) != SPI_OK_SELECT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not read the journal of auction %lld",
-						(long long) live->auction_id)));
-	n = SPI_processed;
-	do
+	values[0] = Int64GetDatum(live->auction_id);
+	values[1] = Int64GetDatum(live->rebuild_next);
+	rows = auc_statement_run(&next_piece, values, SPI_OK_SELECT);
+	if (rows > 0)
+		live->rebuild_next = auc_statement_int64(0, PIECE_REACHED);
+	came = rows > 0 || live->rebuild_next >= live->rebuild_until;
+	if (came)
 	{
-		uint64		chunk = Min(n - from, CHUNK);
-
-		send_chunk(live, from, chunk, from + chunk == n);
-		from += chunk;
-	} while (from < n);
+		while (npairs < (int) rows &&
+			   !auc_statement_bool(npairs, PIECE_RETRACTED))
+			npairs++;
+		live->rebuild_book = live->rebuild_next < live->rebuild_until;
+		send_rebuild(live, !live->rebuilding, !live->rebuild_book, npairs,
+					 rebuild_reply, call);
+		live->rebuilding = live->rebuild_book;
+	}
+	else
+		pfree(call);
 	SPI_finish();
 	auc_worker_xact_commit();
+	return came;
+}
+
+/* Returns whether there is more to do for it at once. */
+static bool
+tend_book(AucRouter *router, AucLive *live)
+{
+	bool		went_on = false;
+
+	if (live->check_book)
+	{
+		live->check_book = false;
+		check(live);
+	}
+	else if (live->state.status != AUC_STATUS_OPEN)
+		live->rebuild_book = false;
+	else
+	{
+		if (!rebuild_begun(live))
+			begin_rebuild(live);
+		went_on = rebuild_some(live);
+	}
+	if (!live->rebuild_book)
+		router->nbooks--;
+	return went_on && live->rebuild_book;
+}
+
+/* Begun ones go on; others begin when all of them is sent. */
+static bool
+can_tend(const AucLive *live)
+{
+	return (live->check_book || live->rebuild_book) && usable(live->lane) &&
+		(all_sent(live) || rebuild_begun(live));
 }
 
 /*
@@ -303,44 +496,37 @@ rebuild(AucLive *live)
  * table's scan may not be open when a transaction ends.
  */
 void
-auc_router_books_turn(AucRouter *router)
+auc_router_books_turn(AucRouter *router, TimestampTz now)
 {
 	HASH_SEQ_STATUS scan;
 	AucLive    *live;
 	AucLive    *chosen[BOOKS_A_TURN];
+	bool		more = false;
 	int			n = 0;
 
-	if (router->nbooks == 0 ||
+	if (router->nbooks == 0 || now < router->books_at ||
 		auc_redis_status(router->redis) != AUC_REDIS_READY)
 		return;
 	hash_seq_init(&scan, router->live);
 	while ((live = hash_seq_search(&scan)) != NULL)
 	{
-		AucRouterLane *rl = live->lane;
-		uint64		sent = rl->in_flight ? rl->flight_last : rl->log_last;
-
-		if ((!live->check_book && !live->rebuild_book) || !usable(rl) ||
-			live->last_position > sent)
+		if (!can_tend(live))
 			continue;
 		chosen[n++] = live;
-		if (n == BOOKS_A_TURN)
+		/* one piece a turn, so that nobody waits for more */
+		if (live->rebuild_book || n == BOOKS_A_TURN)
 		{
 			hash_seq_term(&scan);
 			break;
 		}
 	}
 	for (int i = 0; i < n; i++)
-	{
-		bool		known_incomplete = chosen[i]->rebuild_book;
-
-		chosen[i]->rebuild_book = false;
-		chosen[i]->check_book = false;
-		router->nbooks--;
-		if (known_incomplete)
-			rebuild(chosen[i]);
-		else
-			check(chosen[i]);
-	}
+		if (tend_book(router, chosen[i]))
+			more = true;
+	router->books_at = 0;
+	if (more || (n > 0 && router->nbooks > 0))
+		router->books_at = TimestampTzPlusMilliseconds(now, more ? 0 :
+													   BEHIND_RETRY_MS);
 }
 
 void
@@ -351,12 +537,6 @@ auc_router_books_check_all(AucRouterLane *rl)
 
 	hash_seq_init(&scan, rl->router->live);
 	while ((live = hash_seq_search(&scan)) != NULL)
-	{
-		if (live->lane != rl || live->state.bid_count == 0 ||
-			live->state.status != AUC_STATUS_OPEN ||
-			live->check_book || live->rebuild_book)
-			continue;
-		live->check_book = true;
-		rl->router->nbooks++;
-	}
+		if (live->lane == rl)
+			want_check(live);
 }

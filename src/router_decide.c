@@ -231,23 +231,28 @@ decide_bid(AucLive *live, int index)
 {
 	AucRouterLane *rl = live->lane;
 	AucSlot    *slot = auc_slot(index);
+	bool		buy = slot->kind == AUC_REQUEST_BUY;
 	AucRecord	record;
 
 	slot->lane = rl->index;
-	auc_rules_bid(&live->auction, slot->user_id, slot->amount, slot->at,
-				  &live->state, &slot->verdict);
+	if (buy)
+		auc_rules_buy(&live->auction, slot->user_id, slot->at, &live->state,
+					  &slot->verdict);
+	else
+		auc_rules_bid(&live->auction, slot->user_id, slot->amount, slot->at,
+					  &live->state, &slot->verdict);
 	if (!slot->verdict.accepted)
 	{
 		answer_at(rl, index, live->auction.level, live->last_position);
 		return;
 	}
-	record.kind = AUC_RECORD_BID;
+	record.kind = buy ? AUC_RECORD_BUY : AUC_RECORD_BID;
 	record.attributes_len = slot->attributes_len;
 	record.position = record.first = rl->writer.last + 1;
 	record.auction_id = slot->auction_id;
 	record.bid_no = slot->verdict.bid_no;
 	record.user_id = slot->user_id;
-	record.amount = slot->amount;
+	record.amount = buy ? live->auction.buy_now_price : slot->amount;
 	record.at = slot->verdict.at;
 	record.has_request_id = slot->has_request_id;
 	memset(record.request_id, 0, sizeof(record.request_id));
@@ -313,6 +318,7 @@ decide_live(AucRouter *router, AucLive *live, int index, TimestampTz now)
 	switch (slot->kind)
 	{
 		case AUC_REQUEST_BID:
+		case AUC_REQUEST_BUY:
 			decide_bid(live, index);
 			break;
 		case AUC_REQUEST_CLOSE:
@@ -323,7 +329,10 @@ decide_live(AucRouter *router, AucLive *live, int index, TimestampTz now)
 			answer_at(live->lane, index, AUC_LEVEL_REDIS, live->last_position);
 			break;
 		case AUC_REQUEST_BOOK:
-			auc_router_book_read(router, live->lane, index);
+			auc_router_book_read(router, live, index);
+			break;
+		case AUC_REQUEST_REFRESH:
+			auc_router_book_refresh(router, live, index);
 			break;
 		case AUC_REQUEST_RELEASE:
 			live->releasing = true;
@@ -403,6 +412,14 @@ lane_decides(AucRouter *router, AucRouterLane *rl, AucAnswerKind *refusal)
 	}
 }
 
+/* Whoever asks for this wants the auction live. */
+static bool
+loads(AucRequestKind kind)
+{
+	return kind == AUC_REQUEST_BID || kind == AUC_REQUEST_BUY ||
+		kind == AUC_REQUEST_CLOSE || kind == AUC_REQUEST_REFRESH;
+}
+
 /* One published slot.  Leaves it alone if it is not its time. */
 static void
 decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
@@ -440,7 +457,7 @@ decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
 			decide_live(router, live, index, now);
 		return;
 	}
-	if (slot->kind != AUC_REQUEST_BID && slot->kind != AUC_REQUEST_CLOSE)
+	if (!loads(slot->kind))
 	{
 		if (auc_slot_take(ticket))
 			decide_resting(router, rl, index);

@@ -92,6 +92,7 @@ load_row(AucRouter *router, AucStore *store, int64 auction_id, TimestampTz now)
 	live->check_book = row.state.bid_count > 0 &&
 		row.state.status == AUC_STATUS_OPEN;
 	live->rebuild_book = false;
+	live->rebuilding = false;
 	if (live->check_book)
 		router->nbooks++;
 	return AUC_LOAD_LIVE;

@@ -22,9 +22,11 @@
 
 static AucStatement copy_bids = {
 	.text = "INSERT INTO auction.history (auction_id, bid_no, user_id, amount, "
-	" placed_at, position, lane_id, request_id, attributes) "
+	" placed_at, position, lane_id, buy_now, request_id, attributes, "
+	" retracted_at, retract_reason) "
 	"SELECT auction_id, bid_no, user_id, amount, placed_at, position, "
-	" lane_id, request_id, attributes "
+	" lane_id, buy_now, request_id, attributes, retracted_at, "
+	" retract_reason "
 	"FROM auction.journal WHERE auction_id = ANY ($1)",
 	.nargs = 1,.argtypes = {INT8ARRAYOID}
 };
@@ -33,10 +35,11 @@ static AucStatement delete_bids = {
 	.nargs = 1,.argtypes = {INT8ARRAYOID}
 };
 static AucStatement mark_consolidated = {
-	.text = "UPDATE auction._state SET status = 'h', "
+	.text = "UPDATE auction._state SET "
+	" status = CASE status WHEN 'c' THEN 'h' ELSE status END, "
 	" consolidated_at = clock_timestamp() "
-	"WHERE auction_id = ANY ($1) AND status = 'c' "
-	" AND verified_at IS NOT NULL",
+	"WHERE auction_id = ANY ($1) AND status IN ('c', 'x') "
+	" AND verified_at IS NOT NULL AND consolidated_at IS NULL",
 	.nargs = 1,.argtypes = {INT8ARRAYOID}
 };
 

@@ -254,7 +254,7 @@ auc_database_running(Oid dboid, bool terminate)
 }
 
 void
-auc_database_lanes_changed(Oid dboid)
+auc_database_wake_steward(Oid dboid)
 {
 	AucDatabase *database;
 

@@ -40,10 +40,12 @@ typedef enum AucSlotState
 typedef enum AucRequestKind
 {
 	AUC_REQUEST_BID = 1,
+	AUC_REQUEST_BUY,			/* a bid at the buy-now price, ends the auction */
 	AUC_REQUEST_CLOSE,			/* append a close record if "force" or due */
 	AUC_REQUEST_STANDING,		/* state of a live auction */
 	AUC_REQUEST_BOOK,			/* best bids from Redis */
 	AUC_REQUEST_RELEASE,		/* let the auction go: answered at rest */
+	AUC_REQUEST_REFRESH,		/* changed at rest: show it in Redis again */
 	AUC_REQUEST_REMOVE			/* delete a consolidated auction's keys */
 } AucRequestKind;
 

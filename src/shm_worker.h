@@ -97,8 +97,8 @@ extern void auc_database_suspend(Oid dboid);
 extern void auc_database_resume(Oid dboid);
 /* Any process left?  "terminate": those get SIGTERM, too. */
 extern bool auc_database_running(Oid dboid, bool terminate);
-/* auction.lanes has changed: wakes the steward. */
-extern void auc_database_lanes_changed(Oid dboid);
+/* There is work for the steward in its tables: wakes it. */
+extern void auc_database_wake_steward(Oid dboid);
 extern uint32 auc_database_lanes_generation(Oid dboid);
 /* Counts creations that found no free entry: the launcher looks everywhere. */
 extern uint32 auc_database_overflows(void);

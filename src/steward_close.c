@@ -39,6 +39,7 @@ typedef struct Glance
 	bool		due;
 	bool		closed;
 	bool		keys_left;
+	bool		notes;			/* in _refresh */
 	TimestampTz next_end;
 } Glance;
 
@@ -62,10 +63,13 @@ static Cursor keys_cursor;
 static AucStatement glance_all = {
 	.text = "SELECT EXISTS (SELECT FROM auction._state "
 	"  WHERE status = 'o' AND ends_at <= $1), "
-	" EXISTS (SELECT FROM auction._state WHERE status = 'c'), "
-	" EXISTS (SELECT FROM auction._state WHERE status = 'h' AND keys_left), "
+	" EXISTS (SELECT FROM auction._state "
+	"  WHERE status IN ('c', 'x') AND consolidated_at IS NULL), "
+	" EXISTS (SELECT FROM auction._state "
+	"  WHERE consolidated_at IS NOT NULL AND keys_left), "
 	" (SELECT ends_at FROM auction._state "
-	"  WHERE status = 'o' AND ends_at > $1 ORDER BY ends_at LIMIT 1)",
+	"  WHERE status = 'o' AND ends_at > $1 ORDER BY ends_at LIMIT 1), "
+	" EXISTS (SELECT FROM auction._refresh)",
 	.nargs = 1,.argtypes = {TIMESTAMPTZOID}
 };
 static AucStatement due_page = {
@@ -78,14 +82,14 @@ static AucStatement due_page = {
 static AucStatement keys_page = {
 	.text = "SELECT s.auction_id, s.consolidated_at, l.id "
 	"FROM auction._state s LEFT JOIN auction.lanes l ON l.id = s.lane_id "
-	"WHERE s.status = 'h' AND s.keys_left "
+	"WHERE s.consolidated_at IS NOT NULL AND s.keys_left "
 	" AND (s.consolidated_at, s.auction_id) > ($1, $2) "
 	"ORDER BY s.consolidated_at, s.auction_id LIMIT " CppAsString2(KEYS_PAGE),
 	.nargs = 2,.argtypes = {TIMESTAMPTZOID, INT8OID}
 };
 static AucStatement clear_keys = {
 	.text = "UPDATE auction._state SET keys_left = false "
-	"WHERE auction_id = ANY ($1) AND status = 'h'",
+	"WHERE auction_id = ANY ($1) AND consolidated_at IS NOT NULL",
 	.nargs = 1,.argtypes = {INT8ARRAYOID}
 };
 
@@ -111,6 +115,7 @@ glance(TimestampTz now, Glance *result)
 	result->due = auc_statement_bool(0, 1);
 	result->closed = auc_statement_bool(0, 2);
 	result->keys_left = auc_statement_bool(0, 3);
+	result->notes = auc_statement_bool(0, 5);
 	next_end = auc_statement_datum(0, 4, &isnull);
 	result->next_end = isnull ? DT_NOEND : DatumGetTimestampTz(next_end);
 	SPI_finish();
@@ -362,6 +367,9 @@ auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due)
 		if (!close_due_on_redis(now))
 			again = true;
 	}
+	/* before its keys may go */
+	if (work.notes)
+		auc_steward_refresh(run_context);
 	if (work.due || work.closed)
 		more = finish_some();
 	if (work.keys_left && remove_some_keys())

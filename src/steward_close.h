@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "utils/palloc.h"
 
 /*
  * Closes what is due at "now"; then one batch each of verifying, consolidating
@@ -14,5 +15,8 @@
  * call again at the latest; not after now if there is more to do already.
  */
 extern void auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due);
+
+/* steward_refresh.c: one page of auction._refresh; memory in "context". */
+extern void auc_steward_refresh(MemoryContext context);
 
 #endif							/* AUC_STEWARD_CLOSE_H */

@@ -33,8 +33,11 @@ enum JournalColumn
 	COL_PLACED_AT,
 	COL_POSITION,
 	COL_LANE_ID,
+	COL_BUY_NOW,
 	COL_REQUEST_ID,
 	COL_ATTRIBUTES,
+	COL_RETRACTED_AT,
+	COL_RETRACT_REASON,
 	COL_COUNT
 };
 
@@ -71,6 +74,10 @@ fill_bid(TupleTableSlot *slot, const AucRecord *record,
 	isnull[COL_LANE_ID] = lane_id == 0;
 	values[COL_POSITION] = Int64GetDatum((int64) record->position);
 	values[COL_LANE_ID] = Int32GetDatum(lane_id);
+
+	values[COL_BUY_NOW] = BoolGetDatum(record->kind == AUC_RECORD_BUY);
+	isnull[COL_RETRACTED_AT] = true;
+	isnull[COL_RETRACT_REASON] = true;
 
 	isnull[COL_REQUEST_ID] = !record->has_request_id;
 	if (record->has_request_id)

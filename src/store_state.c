@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "increments.h"
 #include "relation.h"
 #include "store_row.h"
 
@@ -40,11 +41,19 @@ enum StateColumn
 	COL_STARTS_AT,
 	COL_START_PRICE,
 	COL_INCREMENT,
+	COL_RESERVE_PRICE,
+	COL_BUY_NOW_PRICE,
+	COL_EXTEND_WINDOW,
+	COL_EXTEND_BY,
+	COL_EXTEND_LIMIT,
 	COL_ENDS_AT,
 	COL_LAST_AT,
 	COL_PRICE,
 	COL_LEADER_ID,
+	COL_LEADER_MAX,
+	COL_SECOND_MAX,
 	COL_BID_COUNT,
+	COL_RETRACTED,
 	COL_CHECKSUM,
 	COL_CLOSED_AT,
 	COL_VERIFIED_AT,
@@ -56,7 +65,9 @@ enum StateColumn
 	COL_STATUS,
 	COL_KEYS_LEFT,
 	COL_REASON,
-	COL_COUNT = COL_REASON
+	COL_INCREMENT_TABLE,
+	COL_INCREMENTS,
+	COL_COUNT = COL_INCREMENTS
 };
 
 
@@ -203,6 +214,16 @@ column_int64(TupleTableSlot *slot, int column)
 	return isnull ? 0 : DatumGetInt64(value);
 }
 
+/* An amount that may be absent. */
+static int64
+column_amount(TupleTableSlot *slot, int column)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, column, &isnull);
+
+	return isnull ? AUC_NO_AMOUNT : DatumGetInt64(value);
+}
+
 static char
 column_char(TupleTableSlot *slot, int column)
 {
@@ -224,6 +245,16 @@ store_parse(TupleTableSlot *slot, AucRow *row)
 	row->auction.starts_at = column_int64(slot, COL_STARTS_AT);
 	row->auction.start_price = column_int64(slot, COL_START_PRICE);
 	row->auction.increment = column_int64(slot, COL_INCREMENT);
+	row->auction.reserve_price = column_amount(slot, COL_RESERVE_PRICE);
+	row->auction.buy_now_price = column_amount(slot, COL_BUY_NOW_PRICE);
+	row->auction.extend_window = column_int64(slot, COL_EXTEND_WINDOW);
+	row->auction.extend_by = column_int64(slot, COL_EXTEND_BY);
+	value = slot_getattr(slot, COL_EXTEND_LIMIT, &isnull);
+	row->auction.extend_limit = isnull ? PG_INT64_MAX :
+		DatumGetTimestampTz(value);
+	value = slot_getattr(slot, COL_INCREMENTS, &isnull);
+	if (!isnull)
+		row->auction.increments = auc_increments_of_array(value);
 	row->auction.kind = (AucKind) column_char(slot, COL_KIND);
 	row->auction.level = column_char(slot, COL_DURABILITY) == 'j' ?
 		AUC_LEVEL_JOURNAL : AUC_LEVEL_REDIS;
@@ -231,8 +262,13 @@ store_parse(TupleTableSlot *slot, AucRow *row)
 	row->state.ends_at = column_int64(slot, COL_ENDS_AT);
 	row->state.last_at = column_int64(slot, COL_LAST_AT);
 	row->state.price = column_int64(slot, COL_PRICE);
-	row->state.leader_id = column_int64(slot, COL_LEADER_ID);
+	value = slot_getattr(slot, COL_LEADER_ID, &isnull);
+	row->state.has_leader = !isnull;
+	row->state.leader_id = isnull ? 0 : DatumGetInt64(value);
+	row->state.leader_max = column_amount(slot, COL_LEADER_MAX);
+	row->state.second_max = column_amount(slot, COL_SECOND_MAX);
 	row->state.bid_count = column_int64(slot, COL_BID_COUNT);
+	row->state.retracted = column_int64(slot, COL_RETRACTED);
 	row->state.checksum = (uint64) column_int64(slot, COL_CHECKSUM);
 	row->state.status = (AucStatus) column_char(slot, COL_STATUS);
 
@@ -241,6 +277,8 @@ store_parse(TupleTableSlot *slot, AucRow *row)
 	row->lane_id = isnull ? 0 : DatumGetInt32(value);
 	value = slot_getattr(slot, COL_KEYS_LEFT, &isnull);
 	row->keys_left = !isnull && DatumGetBool(value);
+	(void) slot_getattr(slot, COL_CONSOLIDATED_AT, &isnull);
+	row->consolidated = !isnull;
 	row->tid = slot->tts_tid;
 	value = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
 	row->own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(value));
@@ -253,7 +291,13 @@ set_column(TupleTableSlot *slot, int column, Datum value, bool isnull)
 	slot->tts_isnull[column - 1] = isnull;
 }
 
-/* The columns that bids and closes change. */
+static void
+set_amount(TupleTableSlot *slot, int column, int64 amount)
+{
+	set_column(slot, column, Int64GetDatum(amount), amount == AUC_NO_AMOUNT);
+}
+
+/* The columns that bids, closes, retractions and a cancellation change. */
 static void
 fill_state(TupleTableSlot *slot, const AucState *state)
 {
@@ -262,8 +306,11 @@ fill_state(TupleTableSlot *slot, const AucState *state)
 			   state->last_at == 0);
 	set_column(slot, COL_PRICE, Int64GetDatum(state->price), false);
 	set_column(slot, COL_LEADER_ID, Int64GetDatum(state->leader_id),
-			   state->bid_count == 0);
+			   !state->has_leader);
+	set_amount(slot, COL_LEADER_MAX, state->leader_max);
+	set_amount(slot, COL_SECOND_MAX, state->second_max);
 	set_column(slot, COL_BID_COUNT, Int64GetDatum(state->bid_count), false);
+	set_column(slot, COL_RETRACTED, Int64GetDatum(state->retracted), false);
 	set_column(slot, COL_CHECKSUM, Int64GetDatum((int64) state->checksum),
 			   false);
 	set_column(slot, COL_STATUS, CharGetDatum((char) state->status), false);
@@ -286,6 +333,15 @@ fill_auction(TupleTableSlot *slot, const AucRow *row)
 	set_column(slot, COL_START_PRICE, Int64GetDatum(auction->start_price),
 			   false);
 	set_column(slot, COL_INCREMENT, Int64GetDatum(auction->increment), false);
+	set_amount(slot, COL_RESERVE_PRICE, auction->reserve_price);
+	set_amount(slot, COL_BUY_NOW_PRICE, auction->buy_now_price);
+	set_column(slot, COL_EXTEND_WINDOW, Int64GetDatum(auction->extend_window),
+			   auction->extend_window == 0);
+	set_column(slot, COL_EXTEND_BY, Int64GetDatum(auction->extend_by),
+			   auction->extend_window == 0);
+	set_column(slot, COL_EXTEND_LIMIT,
+			   TimestampTzGetDatum(auction->extend_limit),
+			   auction->extend_limit == PG_INT64_MAX);
 	set_column(slot, COL_KIND, CharGetDatum((char) auction->kind), false);
 	set_column(slot, COL_DURABILITY,
 			   CharGetDatum(auction->level == AUC_LEVEL_JOURNAL ? 'j' : 'r'),
@@ -294,6 +350,14 @@ fill_auction(TupleTableSlot *slot, const AucRow *row)
 	set_column(slot, COL_LANE_ID, Int32GetDatum(row->lane_id),
 			   row->lane_id == 0);
 	set_column(slot, COL_KEYS_LEFT, BoolGetDatum(row->keys_left), false);
+	set_column(slot, COL_INCREMENT_TABLE,
+			   row->increment_table == NULL ? (Datum) 0 :
+			   CStringGetTextDatum(row->increment_table),
+			   row->increment_table == NULL);
+	set_column(slot, COL_INCREMENTS,
+			   auction->increments == NULL ? (Datum) 0 :
+			   auc_increments_array(auction->increments),
+			   auction->increments == NULL);
 }
 
 

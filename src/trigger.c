@@ -39,34 +39,19 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "bid_slot.h"
+#include "auction_row.h"
 #include "errors.h"
-#include "lock.h"
 #include "relation.h"
+#include "rest.h"
 #include "settings.h"
 #include "shm.h"
 #include "store.h"
-
-/* Columns of auction.auctions; see the install script. */
-enum AuctionColumn
-{
-	COL_ID = 1,
-	COL_SELLER_ID,
-	COL_TITLE,
-	COL_KIND,
-	COL_STARTS_AT,
-	COL_ENDS_AT,
-	COL_START_PRICE,
-	COL_INCREMENT,
-	COL_DURABILITY,
-	COL_ROUTE
-};
+#include "trigger.h"
 
 PG_FUNCTION_INFO_V1(auction__auctions_route);
 PG_FUNCTION_INFO_V1(auction__auctions_insert);
@@ -75,9 +60,9 @@ PG_FUNCTION_INFO_V1(auction__auctions_delete);
 PG_FUNCTION_INFO_V1(auction__auctions_truncate);
 PG_FUNCTION_INFO_V1(auction__state_insert);
 
-/* Nobody may hang these functions on another table: they know the columns. */
-static TriggerData *
-trigger_of(FunctionCallInfo fcinfo, AucRelation which)
+
+TriggerData *
+auc_trigger_of(FunctionCallInfo fcinfo, AucRelation which)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 
@@ -89,8 +74,8 @@ trigger_of(FunctionCallInfo fcinfo, AucRelation which)
 	return trigger;
 }
 
-static bool
-restoring(void)
+bool
+auc_trigger_restoring(void)
 {
 	return !check_function_bodies &&
 		pg_class_aclcheck(auc_relation_id(AUC_REL_STATE, false),
@@ -154,106 +139,6 @@ pick_lane(int64 auction_id)
 
 
 /*
- * From auctions to _state.
- */
-
-static Datum
-column(Relation rel, HeapTuple tuple, int attnum)
-{
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, attnum, RelationGetDescr(rel),
-									 &isnull);
-
-	if (isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_NOT_NULL_VIOLATION),
-				 errmsg("null value in column \"%s\" of relation \"%s\"",
-						NameStr(TupleDescAttr(RelationGetDescr(rel),
-											  attnum - 1)->attname),
-						RelationGetRelationName(rel)),
-				 errtablecol(rel, attnum)));
-	return value;
-}
-
-/* The codes in _state are the first letters of the words; see rules.h. */
-static char
-letter(Relation rel, HeapTuple tuple, int attnum)
-{
-	text	   *word = DatumGetTextPP(column(rel, tuple, attnum));
-
-	return VARSIZE_ANY_EXHDR(word) > 0 ? *VARDATA_ANY(word) : '\0';
-}
-
-static int64
-amount_column(Relation rel, HeapTuple tuple, int attnum, int64 least)
-{
-	int64		amount = DatumGetInt64(column(rel, tuple, attnum));
-
-	if (amount < least || amount > AUC_AMOUNT_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("value %lld is out of range for column \"%s\"",
-						(long long) amount,
-						NameStr(TupleDescAttr(RelationGetDescr(rel),
-											  attnum - 1)->attname)),
-				 errdetail("It must be between %lld and %lld, in the currency's minor unit.",
-						   (long long) least, (long long) AUC_AMOUNT_MAX),
-				 errtablecol(rel, attnum)));
-	return amount;
-}
-
-/*
- * A time with its neighbours in 64 bits whatever epoch a reader counts from;
- * infinity would be an auction that nothing ever closes.
- */
-static TimestampTz
-time_column(Relation rel, HeapTuple tuple, int attnum)
-{
-	TimestampTz at = DatumGetTimestampTz(column(rel, tuple, attnum));
-	TimestampTz limit = (int64) (date2j(10000, 1, 1) -
-								 POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
-
-	if (TIMESTAMP_NOT_FINITE(at) || at >= limit)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("value \"%s\" is out of range for column \"%s\"",
-						timestamptz_to_str(at),
-						NameStr(TupleDescAttr(RelationGetDescr(rel),
-											  attnum - 1)->attname)),
-				 errdetail("It must be finite and before the year 10000."),
-				 errtablecol(rel, attnum)));
-	return at;
-}
-
-/* What the seller decided, checked; the state is that of no bid. */
-static void
-row_of_tuple(Relation rel, HeapTuple tuple, AucRow *row)
-{
-	AucAuction *auction = &row->auction;
-	TimestampTz ends_at;
-
-	memset(row, 0, sizeof(*row));
-	auction->id = DatumGetInt64(column(rel, tuple, COL_ID));
-	auction->seller_id = DatumGetInt64(column(rel, tuple, COL_SELLER_ID));
-	auction->kind = (AucKind) letter(rel, tuple, COL_KIND);
-	auction->start_price = amount_column(rel, tuple, COL_START_PRICE, 0);
-	auction->increment = amount_column(rel, tuple, COL_INCREMENT, 1);
-	auction->level = letter(rel, tuple, COL_DURABILITY) == 'j' ?
-		AUC_LEVEL_JOURNAL : AUC_LEVEL_REDIS;
-	auction->starts_at = time_column(rel, tuple, COL_STARTS_AT);
-	ends_at = time_column(rel, tuple, COL_ENDS_AT);
-	if (ends_at <= auction->starts_at)
-		ereport(ERROR,
-				(errcode(ERRCODE_CHECK_VIOLATION),
-				 errmsg("column \"ends_at\" of auction %lld must be after \"starts_at\"",
-						(long long) auction->id),
-				 errtablecol(rel, COL_ENDS_AT)));
-	row->route = (AucRoute) letter(rel, tuple, COL_ROUTE);
-	auc_rules_init(auction, ends_at, &row->state);
-}
-
-
-/*
  * INSERT.
  */
 
@@ -261,11 +146,11 @@ row_of_tuple(Relation rel, HeapTuple tuple, AucRow *row)
 Datum
 auction__auctions_route(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_of(fcinfo, AUC_REL_AUCTIONS);
+	TriggerData *trigger = auc_trigger_of(fcinfo, AUC_REL_AUCTIONS);
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
 	HeapTuple	tuple = trigger->tg_trigtuple;
 	AucRoute	route = AUC_ROUTE_TABLE;
-	int			attnum = COL_ROUTE;
+	int			attnum = AUC_AUCTION_ROUTE;
 	bool		isnull;
 	Datum		value;
 
@@ -285,7 +170,7 @@ auction__auctions_route(PG_FUNCTION_ARGS)
 Datum
 auction__auctions_insert(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_of(fcinfo, AUC_REL_AUCTIONS);
+	TriggerData *trigger = auc_trigger_of(fcinfo, AUC_REL_AUCTIONS);
 	AucStore   *store;
 	AucRow		row;
 	AucRow		there;
@@ -295,23 +180,24 @@ auction__auctions_insert(PG_FUNCTION_ARGS)
 	 * lock lets only one of them go on, so that none runs into the other's
 	 * uncommitted row.
 	 */
-	store = auc_store_open(false, restoring() ? ShareRowExclusiveLock :
+	store = auc_store_open(false, auc_trigger_restoring() ? ShareRowExclusiveLock :
 						   RowExclusiveLock);
-	row_of_tuple(trigger->tg_relation, trigger->tg_trigtuple, &row);
+	auc_auction_row(trigger->tg_relation, trigger->tg_trigtuple,
+					auc_trigger_restoring(), &row);
 	if (!auc_store_find(store, row.auction.id, NULL, &there))
 	{
 		if (row.route == AUC_ROUTE_REDIS)
 		{
 			row.lane_id = pick_lane(row.auction.id);
 			row.keys_left = true;
-			if (row.lane_id == 0 && !restoring())
+			if (row.lane_id == 0 && !auc_trigger_restoring())
 				ereport(ERROR,
 						(errcode(AUC_ERRCODE_NOT_ATTACHED),
 						 errmsg("auction %lld cannot take route \"redis\"",
 								(long long) row.auction.id),
 						 errdetail("No Redis server is attached to this database."),
 						 errhint("Attach one with auction.attach_redis(), or use route \"table\"."),
-						 errtablecol(trigger->tg_relation, COL_ROUTE)));
+						 errtablecol(trigger->tg_relation, AUC_AUCTION_ROUTE)));
 		}
 		auc_store_create(store, &row);
 	}
@@ -323,9 +209,10 @@ auction__auctions_insert(PG_FUNCTION_ARGS)
 Datum
 auction__state_insert(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_of(fcinfo, AUC_REL_STATE);
-	int64		auction_id = DatumGetInt64(column(trigger->tg_relation,
-												  trigger->tg_trigtuple, 1));
+	TriggerData *trigger = auc_trigger_of(fcinfo, AUC_REL_STATE);
+	int64		auction_id = DatumGetInt64(auc_auction_column(trigger->tg_relation,
+														 trigger->tg_trigtuple,
+														 1));
 	AucStore   *store = auc_store_open(false, RowExclusiveLock);
 	AucRow		row;
 
@@ -343,72 +230,37 @@ auction__state_insert(PG_FUNCTION_ARGS)
  * UPDATE, DELETE, TRUNCATE.
  */
 
-/*
- * Locks the auction to the end of the transaction, brings it to rest and reads
- * its row; false: it has none.
- */
-static bool
-rest(AucStore *store, int64 auction_id, AucRow *row)
-{
-	auc_lock_acquire(auction_id);
-	if (!auc_store_find(store, auction_id, NULL, row))
-		return false;
-
-	/* What this transaction itself made, no router can have loaded. */
-	if (row->route != AUC_ROUTE_REDIS || row->own)
-		return true;
-	auc_bid_release(auction_id, row->lane_id);
-	return auc_store_find(store, auction_id, NULL, row);
-}
-
-static void
-refuse_change(const AucRow *row, const char *what)
-{
-	if (row->state.bid_count > 0)
-		ereport(ERROR,
-				(errcode(AUC_ERRCODE_AUCTION_IN_USE),
-				 errmsg("auction %lld cannot be %s",
-						(long long) row->auction.id, what),
-				 errdetail("Number of accepted bids: %lld.",
-						   (long long) row->state.bid_count)));
-	ereport(ERROR,
-			(errcode(AUC_ERRCODE_AUCTION_IN_USE),
-			 errmsg("auction %lld cannot be %s",
-					(long long) row->auction.id, what),
-			 errdetail("Its status is \"%s\".",
-					   auc_status_name(row->state.status))));
-}
-
 Datum
 auction__auctions_update(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_of(fcinfo, AUC_REL_AUCTIONS);
+	TriggerData *trigger = auc_trigger_of(fcinfo, AUC_REL_AUCTIONS);
 	Relation	rel = trigger->tg_relation;
 	AucStore   *store = auc_store_open(false, RowExclusiveLock);
 	AucRow		before;
 	AucRow		after;
 	AucRow		row;
 
-	row_of_tuple(rel, trigger->tg_newtuple, &after);
-	row_of_tuple(rel, trigger->tg_trigtuple, &before);
+	auc_auction_row(rel, trigger->tg_newtuple, false, &after);
+	auc_auction_row(rel, trigger->tg_trigtuple, true, &before);
 	if (after.auction.id != before.auction.id || after.route != before.route)
 	{
 		int			attnum = after.auction.id != before.auction.id ?
-			COL_ID : COL_ROUTE;
+			AUC_AUCTION_ID : AUC_AUCTION_ROUTE;
 
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("column \"%s\" of auction %lld cannot be changed",
-						attnum == COL_ID ? "id" : "route",
+						attnum == AUC_AUCTION_ID ? "id" : "route",
 						(long long) before.auction.id),
 				 errtablecol(rel, attnum)));
 	}
 
-	if (rest(store, after.auction.id, &row))
+	if (auc_rest(store, after.auction.id, &row))
 	{
 		if (row.state.bid_count > 0 || row.state.status != AUC_STATUS_OPEN)
-			refuse_change(&row, "changed");
+			auc_rest_refuse(&row, "changed");
 		row.auction = after.auction;
+		row.increment_table = after.increment_table;
 		row.state = after.state;
 		auc_store_replace(store, &row);
 	}
@@ -421,10 +273,10 @@ delete_auction(AucStore *store, int64 auction_id)
 {
 	AucRow		row;
 
-	if (!rest(store, auction_id, &row))
+	if (!auc_rest(store, auction_id, &row))
 		return;
 	if (row.state.bid_count > 0 || row.state.status == AUC_STATUS_QUARANTINED)
-		refuse_change(&row, "removed");
+		auc_rest_refuse(&row, "removed");
 	auc_store_remove(store, &row);
 	auc_relation_route_changed();
 }
@@ -432,12 +284,12 @@ delete_auction(AucStore *store, int64 auction_id)
 Datum
 auction__auctions_delete(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_of(fcinfo, AUC_REL_AUCTIONS);
+	TriggerData *trigger = auc_trigger_of(fcinfo, AUC_REL_AUCTIONS);
 	AucStore   *store = auc_store_open(false, RowExclusiveLock);
 
-	delete_auction(store, DatumGetInt64(column(trigger->tg_relation,
-											   trigger->tg_trigtuple,
-											   COL_ID)));
+	delete_auction(store, DatumGetInt64(auc_auction_column(trigger->tg_relation,
+														   trigger->tg_trigtuple,
+														   AUC_AUCTION_ID)));
 	auc_store_close(store);
 	return PointerGetDatum(NULL);
 }
@@ -445,7 +297,7 @@ auction__auctions_delete(PG_FUNCTION_ARGS)
 Datum
 auction__auctions_truncate(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_of(fcinfo, AUC_REL_AUCTIONS);
+	TriggerData *trigger = auc_trigger_of(fcinfo, AUC_REL_AUCTIONS);
 	AucStore   *store = auc_store_open(false, RowExclusiveLock);
 	Relation	rel = trigger->tg_relation;
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -456,7 +308,7 @@ auction__auctions_truncate(PG_FUNCTION_ARGS)
 	{
 		bool		isnull;
 
-		delete_auction(store, DatumGetInt64(slot_getattr(slot, COL_ID,
+		delete_auction(store, DatumGetInt64(slot_getattr(slot, AUC_AUCTION_ID,
 														 &isnull)));
 	}
 	ExecDropSingleTupleTableSlot(slot);

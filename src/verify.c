@@ -14,8 +14,10 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "increments.h"
 #include "record.h"
 #include "statement.h"
+#include "tally.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/resowner.h"
@@ -30,26 +32,36 @@ enum
 {
 	COL_ID = 1,
 	COL_STATUS,
+	COL_KIND,
+	COL_START_PRICE,
+	COL_INCREMENT,
+	COL_INCREMENTS,
+	COL_RESERVE_PRICE,
+	COL_BUY_NOW_PRICE,
 	COL_BID_COUNT,
+	COL_RETRACTED,
 	COL_PRICE,
 	COL_LEADER,
+	COL_LEADER_MAX,
+	COL_SECOND_MAX,
 	COL_CHECKSUM,
-	COL_START_PRICE,
 	COL_ROWS,
 	COL_FIRST,
 	COL_LAST,
+	COL_ROWS_RETRACTED,
 	COL_ROWS_CHECKSUM,
-	COL_LAST_AMOUNT,
-	COL_LAST_USER
+	COL_ROWS_TALLY
 };
 
 #define COMPARE(table) \
-	"SELECT s.auction_id, s.status, s.bid_count, s.price, s.leader_id, " \
-	" s.checksum, s.start_price, count(b.bid_no), min(b.bid_no), " \
-	" max(b.bid_no), bit_xor(auction._bid_checksum(b.auction_id, b.bid_no, " \
+	"SELECT s.auction_id, s.status, s.kind, s.start_price, s.increment, " \
+	" s.increments, s.reserve_price, s.buy_now_price, s.bid_count, " \
+	" s.retracted, s.price, s.leader_id, s.leader_max, s.second_max, " \
+	" s.checksum, count(b.bid_no), " \
+	" min(b.bid_no), max(b.bid_no), count(b.retracted_at), " \
+	" bit_xor(auction._bid_checksum(b.auction_id, b.bid_no, " \
 	" b.user_id, b.amount, b.placed_at, b.request_id, b.attributes)), " \
-	" max(b.amount) FILTER (WHERE b.bid_no = s.bid_count), " \
-	" max(b.user_id) FILTER (WHERE b.bid_no = s.bid_count) " \
+	AUC_TALLY_SQL("b") \
 	"FROM auction._state s LEFT JOIN " table " b " \
 	" ON b.auction_id = s.auction_id " \
 	"WHERE s.auction_id = ANY ($1) GROUP BY s.auction_id"
@@ -64,12 +76,12 @@ static AucStatement compare_history = {
 };
 static AucStatement mark_verified = {
 	.text = "UPDATE auction._state SET verified_at = clock_timestamp() "
-	"WHERE auction_id = ANY ($1) AND status = 'c'",
+	"WHERE auction_id = ANY ($1) AND status IN ('c', 'x')",
 	.nargs = 1,.argtypes = {INT8ARRAYOID}
 };
 static AucStatement mark_quarantined = {
 	.text = "UPDATE auction._state SET status = 'q', reason = $2 "
-	"WHERE auction_id = $1 AND status = 'c'",
+	"WHERE auction_id = $1 AND status IN ('c', 'x')",
 	.nargs = 2,.argtypes = {INT8OID, TEXTOID}
 };
 
@@ -104,6 +116,60 @@ compare_number(uint64 row, AucBidsIn where, const char *what,
 						in_row, in_bids);
 }
 
+static int64
+amount_of(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = auc_statement_datum(row, column, &isnull);
+
+	return isnull ? AUC_NO_AMOUNT : DatumGetInt64(value);
+}
+
+/* What the rules need to know of the auction to say its price. */
+static void
+read_auction(uint64 row, AucAuction *auction)
+{
+	bool		isnull;
+	Datum		increments = auc_statement_datum(row, COL_INCREMENTS, &isnull);
+
+	memset(auction, 0, sizeof(*auction));
+	auction->id = auc_statement_int64(row, COL_ID);
+	auction->kind = (AucKind) auc_statement_char(row, COL_KIND);
+	auction->start_price = auc_statement_int64(row, COL_START_PRICE);
+	auction->increment = auc_statement_int64(row, COL_INCREMENT);
+	if (!isnull)
+		auction->increments = auc_increments_of_array(increments);
+	auction->reserve_price = amount_of(row, COL_RESERVE_PRICE);
+	auction->buy_now_price = amount_of(row, COL_BUY_NOW_PRICE);
+}
+
+/* Price and leader follow from the bids that stand, whatever their order. */
+static void
+compare_result(uint64 row, AucBidsIn where)
+{
+	AucAuction	auction;
+	AucTally	tally;
+	AucState	counted = {0};
+	bool		isnull;
+	Datum		value = auc_statement_datum(row, COL_ROWS_TALLY, &isnull);
+
+	read_auction(row, &auction);
+	auc_tally_of_array(value, isnull, &tally);
+	auc_tally_settle(&auction, &tally, &counted);
+	compare_number(row, where, "price", auc_statement_int64(row, COL_PRICE),
+				   counted.price);
+	/* a number, not a leader, is 0 on either side if there is none */
+	compare_number(row, where, "leader",
+				   auc_statement_int64(row, COL_LEADER), counted.leader_id);
+	/* shown in standings.reason: no amount here */
+	if (amount_of(row, COL_LEADER_MAX) != counted.leader_max ||
+		amount_of(row, COL_SECOND_MAX) != counted.second_max)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("maxima of auction %lld in its state are not those of its bids",
+						(long long) auction.id)));
+}
+
 /*
  * The count alone is no proof that nothing is missing: a bid may be there
  * under another number.  bid_no is unique, so count, least and greatest
@@ -113,9 +179,9 @@ static void
 compare_row(uint64 row, AucBidsIn where)
 {
 	int64		bid_count = auc_statement_int64(row, COL_BID_COUNT);
-	int64		price = auc_statement_int64(row, COL_PRICE);
+	char		status = auc_statement_char(row, COL_STATUS);
 
-	if (auc_statement_char(row, COL_STATUS) != AUC_STATUS_CLOSED)
+	if (status != AUC_STATUS_CLOSED && status != AUC_STATUS_CANCELLED)
 		raise_changed(auc_statement_int64(row, COL_ID));
 	compare_number(row, where, "number of bids", bid_count,
 				   auc_statement_int64(row, COL_ROWS));
@@ -123,17 +189,10 @@ compare_row(uint64 row, AucBidsIn where)
 				   auc_statement_int64(row, COL_FIRST));
 	compare_number(row, where, "greatest bid_no", bid_count,
 				   auc_statement_int64(row, COL_LAST));
-	if (bid_count == 0)
-		compare_number(row, where, "price", price,
-					   auc_statement_int64(row, COL_START_PRICE));
-	else
-	{
-		compare_number(row, where, "price", price,
-					   auc_statement_int64(row, COL_LAST_AMOUNT));
-		compare_number(row, where, "leader",
-					   auc_statement_int64(row, COL_LEADER),
-					   auc_statement_int64(row, COL_LAST_USER));
-	}
+	compare_number(row, where, "number of retracted bids",
+				   auc_statement_int64(row, COL_RETRACTED),
+				   auc_statement_int64(row, COL_ROWS_RETRACTED));
+	compare_result(row, where);
 	compare_number(row, where, "checksum",
 				   auc_statement_int64(row, COL_CHECKSUM),
 				   auc_statement_int64(row, COL_ROWS_CHECKSUM));

@@ -1,35 +1,42 @@
 #!lua
 -- rebuild.lua: writes an auction anew.      KEYS term auction:ID book:ID
---   ARGV term price leader bid_count ends_at status replace(0/1) npairs
---        (amount user)*npairs last_chunk(0/1)
+--   ARGV term first(0/1) last(0/1) npairs (amount user)*npairs
+--        channel price leader bid_count ends_at status retracted
 --
--- The chunks of one rebuild are sent back to back.  Should an append slip in
--- between them all the same, a later chunk must not take the bid count back;
--- the mark then says less than the bid count, which means "not complete".
+-- The chunks of one rebuild come over many turns of the router, appends in
+-- between.  The first deletes the old book and notes the term; all appends
+-- since then are in the new one, too, and it is whole when the chunks have
+-- brought everything up to that moment.  A chunk that does not find the note
+-- belongs to a rebuild that Redis has forgotten.
 
 local term = redis.call('HGET', KEYS[1], 'term')
 if term ~= ARGV[1] then
   return {'TERM', term or ''}
 end
 
-local npairs = tonumber(ARGV[8])
-local behind = false
-if ARGV[7] == '1' then
+local npairs = tonumber(ARGV[4])
+local state = 5 + 2 * npairs
+if ARGV[2] == '1' then
+  local price, leader, bid_count, ends_at, status = unpack(ARGV, state + 1,
+                                                           state + 5)
   redis.call('UNLINK', KEYS[3])
   redis.call('HDEL', KEYS[2], 'book')
-else
-  local bid_count = redis.call('HGET', KEYS[2], 'bid_count') or '0'
-  behind = tonumber(ARGV[4]) < tonumber(bid_count)
+  redis.call('HSET', KEYS[2], 'price', price, 'leader', leader,
+             'bid_count', bid_count, 'ends_at', ends_at, 'status', status,
+             'rebuild', term)
+  redis.call('PUBLISH', ARGV[state],
+             table.concat({price, leader ~= '' and leader or '-', bid_count,
+                           ends_at, status}, ' '))
+elseif redis.call('HGET', KEYS[2], 'rebuild') ~= term then
+  return {'GONE'}
 end
 
-if not behind then
-  redis.call('HSET', KEYS[2], 'price', ARGV[2], 'leader', ARGV[3],
-             'bid_count', ARGV[4], 'ends_at', ARGV[5], 'status', ARGV[6])
-end
 if npairs > 0 then
-  redis.call('ZADD', KEYS[3], 'GT', unpack(ARGV, 9, 8 + 2 * npairs))
+  redis.call('ZADD', KEYS[3], 'GT', unpack(ARGV, 5, 4 + 2 * npairs))
 end
-if ARGV[9 + 2 * npairs] == '1' then
-  redis.call('HSET', KEYS[2], 'book', ARGV[4])
+if ARGV[3] == '1' then
+  redis.call('HSET', KEYS[2], 'book', redis.call('HGET', KEYS[2], 'bid_count'),
+             'retracted', ARGV[state + 6])
+  redis.call('HDEL', KEYS[2], 'rebuild')
 end
 return {'OK'}

@@ -1,53 +1,10 @@
 /*
- * test_rules.c: the rules of an auction, each by examples at its boundary,
- * then all of them together on random bids against a second formulation.
+ * test_rules.c: the rules of every auction and of an open one, each by
+ * examples at its boundary, then all of them together on random bids against
+ * a second formulation.  How an auction ends is in test_ending.c.
  */
-#include <string.h>
-
-#include "rules.h"
+#include "sale.h"
 #include "tap.h"
-
-#define SELLER		INT64_C(1)
-#define STARTS_AT	INT64_C(1000)
-#define ENDS_AT		INT64_C(2000)
-
-static const AucAuction sale = {
-	.id = 42,
-	.seller_id = SELLER,
-	.starts_at = STARTS_AT,
-	.start_price = 100,
-	.increment = 10,
-	.kind = AUC_KIND_OPEN,
-	.level = AUC_LEVEL_REDIS
-};
-
-static AucState state;
-static AucVerdict verdict;
-
-static void
-fresh(void)
-{
-	auc_rules_init(&sale, ENDS_AT, &state);
-}
-
-/* A bid on the sale; true if it is accepted. */
-static bool
-bid(int64_t user_id, int64_t amount, int64_t at)
-{
-	auc_rules_bid(&sale, user_id, amount, at, &state, &verdict);
-	return verdict.accepted;
-}
-
-/* A bid on the sale is refused for this reason and changes no byte. */
-static bool
-refused(AucReason reason, int64_t user_id, int64_t amount, int64_t at)
-{
-	AucState	before;
-
-	memcpy(&before, &state, sizeof(before));
-	return !bid(user_id, amount, at) && verdict.reason == reason &&
-		verdict.bid_no == 0 && memcmp(&before, &state, sizeof(before)) == 0;
-}
 
 static void
 test_init(void)
@@ -58,6 +15,8 @@ test_init(void)
 	   state.ends_at == ENDS_AT, "a new auction is open at its start price");
 	ok(state.bid_count == 0 && state.last_at == 0 && state.leader_id == 0 &&
 	   state.checksum == 0, "a new auction has no bids");
+	ok(shows_nobody(100) && state.retracted == 0,
+	   "a new auction has no leader, no maxima, nothing retracted");
 }
 
 static void
@@ -146,15 +105,48 @@ test_order(void)
 	state.status = AUC_STATUS_QUARANTINED;
 	ok(refused(AUC_REASON_QUARANTINED, 7, 1000, 1500),
 	   "a quarantined auction refuses bids");
-	ok(refused(AUC_REASON_QUARANTINED, SELLER, 1, ENDS_AT),
+	ok(refused(AUC_REASON_QUARANTINED, SELLER, 1, ENDS_AT) &&
+	   refused(AUC_REASON_QUARANTINED, SELLER, 1, 999),
 	   "quarantined goes before everything");
+	state.status = AUC_STATUS_CANCELLED;
+	ok(refused(AUC_REASON_CANCELLED, SELLER, 1, ENDS_AT) &&
+	   refused(AUC_REASON_CANCELLED, SELLER, 1, 999),
+	   "cancelled goes before closed, not_started, seller and too_low");
+}
+
+/* The same order for a buy-now, with not_available as its last. */
+static void
+test_buy_order(void)
+{
+	fresh();
+	ok(buy_refused(AUC_REASON_NOT_STARTED, SELLER, 999),
+	   "buy: not_started goes before seller and not_available");
+	ok(buy_refused(AUC_REASON_CLOSED, SELLER, ENDS_AT),
+	   "buy: closed goes before seller and not_available");
+	ok(buy_refused(AUC_REASON_SELLER, SELLER, 1500),
+	   "buy: seller goes before not_available");
+	ok(buy_refused(AUC_REASON_NOT_AVAILABLE, 7, 1500),
+	   "buy: not_available is what is left");
+
+	state.status = AUC_STATUS_CLOSED;
+	ok(buy_refused(AUC_REASON_CLOSED, 7, 999),
+	   "buy: closed by status goes before not_started");
+	state.status = AUC_STATUS_CONSOLIDATED;
+	ok(buy_refused(AUC_REASON_CLOSED, 7, 1500),
+	   "buy: a consolidated auction is closed");
+	state.status = AUC_STATUS_CANCELLED;
+	ok(buy_refused(AUC_REASON_CANCELLED, SELLER, ENDS_AT) &&
+	   buy_refused(AUC_REASON_CANCELLED, SELLER, 999),
+	   "buy: cancelled goes before closed, not_started and seller");
+	state.status = AUC_STATUS_QUARANTINED;
+	ok(buy_refused(AUC_REASON_QUARANTINED, SELLER, ENDS_AT) &&
+	   buy_refused(AUC_REASON_QUARANTINED, SELLER, 999),
+	   "buy: quarantined goes before everything");
 }
 
 static void
 test_least(void)
 {
-	AucAuction	steep = sale;
-
 	fresh();
 	ok(auc_rules_least(&sale, &state) == 100,
 	   "the least first bid is the start price");
@@ -170,86 +162,166 @@ test_least(void)
 	ok(refused(AUC_REASON_TOO_LOW, 8, AUC_AMOUNT_MAX + 1, 1500),
 	   "an amount out of range is never a price");
 
-	steep.increment = INT64_MAX;
-	auc_rules_init(&steep, ENDS_AT, &state);
-	auc_rules_bid(&steep, 7, 100, 1500, &state, &verdict);
-	ok(verdict.accepted && auc_rules_least(&steep, &state) == INT64_MAX,
+	fresh();
+	sale.increment = INT64_MAX;
+	restart();
+	ok(bid(7, 100, 1500) && auc_rules_least(&sale, &state) == INT64_MAX,
 	   "price + increment does not overflow");
-	auc_rules_bid(&steep, 8, INT64_MAX, 1500, &state, &verdict);
-	ok(!verdict.accepted && verdict.reason == AUC_REASON_TOO_LOW,
+	ok(refused(AUC_REASON_TOO_LOW, 8, INT64_MAX, 1500) &&
+	   refused(AUC_REASON_TOO_LOW, 8, AUC_AMOUNT_MAX, 1500),
 	   "an increment beyond every amount leaves one bid");
 
-	steep.start_price = 0;
-	steep.increment = 1;
-	auc_rules_init(&steep, ENDS_AT, &state);
-	auc_rules_bid(&steep, 7, 0, 1500, &state, &verdict);
-	ok(verdict.accepted && verdict.has_leader && verdict.price == 0,
+	sale.start_price = 0;
+	sale.increment = 1;
+	restart();
+	ok(bid(7, 0, 1500) && verdict.has_leader && verdict.price == 0,
 	   "a start price of 0 takes a bid of 0");
-	auc_rules_bid(&steep, 8, 0, 1500, &state, &verdict);
-	ok(!verdict.accepted, "and the next must be 1");
+	ok(refused(AUC_REASON_TOO_LOW, 8, 0, 1500) && bid(8, 1, 1500),
+	   "and the next must be 1");
+}
+
+/* The increment of "table" at and just below each of its steps. */
+static void
+check_steps(const AucIncrements *table)
+{
+	int			i;
+
+	sale.increments = table;
+	for (i = 0; i < table->n; i++)
+	{
+		const AucStep *step = &table->step[i];
+
+		expect(auc_rules_increment(&sale, step->from_price) ==
+			   step->increment);
+		if (i > 0)
+			expect(auc_rules_increment(&sale, step->from_price - 1) ==
+				   step[-1].increment);
+	}
+	expect(auc_rules_increment(&sale, AUC_AMOUNT_MAX) ==
+		   table->step[table->n - 1].increment);
 }
 
 static void
-test_close(void)
+test_increments(void)
 {
-	AucState	before;
+	static const AucIncrements one = {.n = 1, .step = {{0, 3}}};
+	static const AucIncrements falling = {
+		.n = 3, .step = {{0, 50}, {200, 7}, {201, 1}}
+	};
 
 	fresh();
-	ok(!auc_rules_due(&state, ENDS_AT - 1), "not due before ends_at");
-	ok(auc_rules_due(&state, ENDS_AT), "due at ends_at");
+	ok(auc_rules_increment(&sale, 0) == 10 &&
+	   auc_rules_increment(&sale, AUC_AMOUNT_MAX) == 10,
+	   "without a table the auction's own increment is the step everywhere");
+	check_steps(&ebay_us);
+	check_steps(&one);
+	check_steps(&falling);
+	tap_expected("a step begins at its price, and the one before ends there");
+	ok(sale.increment == 10 && auc_rules_increment(&sale, 100) == 50,
+	   "with a table the auction's own increment does not count");
 
-	bid(7, 100, 1500);
-	state.checksum = 77;
-	memcpy(&before, &state, sizeof(before));
-	ok(auc_rules_close(2100, &state) && state.status == AUC_STATUS_CLOSED &&
-	   state.last_at == 2100, "a close closes and is the last change");
-	before.status = AUC_STATUS_CLOSED;
-	before.last_at = 2100;
-	ok(memcmp(&before, &state, sizeof(before)) == 0,
-	   "a close changes nothing else");
-	ok(!auc_rules_due(&state, INT64_MAX), "a closed auction is not due");
-	ok(!auc_rules_close(2200, &state) &&
-	   memcmp(&before, &state, sizeof(before)) == 0,
-	   "a second close changes nothing");
-	ok(refused(AUC_REASON_CLOSED, 8, 200, 1500), "no bid after the close");
+	/* The price is 99: 99 + 5.  Then 104: 104 + 25; so on at 499 and 500. */
+	fresh();
+	sale.start_price = 99;
+	sale.increments = &ebay_us;
+	restart();
+	ok(auc_rules_least(&sale, &state) == 99 && bid(7, 99, 1500) &&
+	   auc_rules_least(&sale, &state) == 104 &&
+	   refused(AUC_REASON_TOO_LOW, 8, 103, 1500) && bid(8, 104, 1500),
+	   "the least step is measured at the visible price, not at the bid");
+	ok(auc_rules_least(&sale, &state) == 129 &&
+	   refused(AUC_REASON_TOO_LOW, 7, 128, 1500) && bid(7, 499, 1500) &&
+	   auc_rules_least(&sale, &state) == 524 && bid(8, 524, 1500) &&
+	   auc_rules_least(&sale, &state) == 574,
+	   "it grows with the price");
+}
+
+/* Reserve 300: below it bids are accepted, but do not sell. */
+static void
+test_reserve(void)
+{
+	fresh();
+	ok(auc_rules_reserve(&sale, &state) == AUC_RESERVE_NONE &&
+	   bid(7, 100, 1500) && verdict.reserve == AUC_RESERVE_NONE,
+	   "no reserve price: neither met nor not met");
 
 	fresh();
-	bid(7, 100, 1500);
-	ok(auc_rules_close(1200, &state) && state.last_at == 1500,
-	   "an early close is possible, its time is clamped");
+	sale.reserve_price = 300;
+	restart();
+	ok(auc_rules_reserve(&sale, &state) == AUC_RESERVE_NOT_MET,
+	   "a reserve is not met before the first bid");
+	ok(bid(7, 100, 1500) && verdict.reserve == AUC_RESERVE_NOT_MET &&
+	   bid(8, 299, 1500) && verdict.reserve == AUC_RESERVE_NOT_MET,
+	   "open: it is not met by a lower bid, which is accepted");
+	ok(shows(299, 8) && auc_rules_least(&sale, &state) == 309,
+	   "open: a reserve changes neither price nor least bid");
+	ok(refused(AUC_REASON_TOO_LOW, 9, 300, 1500) &&
+	   verdict.reserve == AUC_RESERVE_NOT_MET,
+	   "a refused bid does not meet it");
+	ok(bid(9, 400, 1500) && verdict.reserve == AUC_RESERVE_MET &&
+	   shows(400, 9), "open: it is met by a higher bid");
 
-	fresh();
-	state.status = AUC_STATUS_QUARANTINED;
-	memcpy(&before, &state, sizeof(before));
-	ok(!auc_rules_due(&state, INT64_MAX) && !auc_rules_close(2100, &state) &&
-	   memcmp(&before, &state, sizeof(before)) == 0,
-	   "a quarantined auction is not closed");
+	restart();
+	ok(bid(7, 300, 1500) && verdict.reserve == AUC_RESERVE_MET,
+	   "it is met by exactly its amount");
+	ok(refused(AUC_REASON_TOO_LOW, 8, 300, 1500) &&
+	   verdict.reserve == AUC_RESERVE_MET,
+	   "who is refused is told that it is met");
+
+	sale.reserve_price = sale.start_price;
+	restart();
+	ok(auc_rules_reserve(&sale, &state) == AUC_RESERVE_NOT_MET,
+	   "a reserve at the start price is not met without a bid");
+	ok(bid(7, 100, 1500) && verdict.reserve == AUC_RESERVE_MET,
+	   "and is met by the first");
+}
+
+static bool
+is(const char *name, const char *wanted)
+{
+	return name != NULL && strcmp(name, wanted) == 0;
 }
 
 static void
 test_names(void)
 {
 	ok(auc_reason_name(AUC_REASON_NONE) == NULL, "no reason has no name");
-	ok(strcmp(auc_reason_name(AUC_REASON_UNKNOWN_AUCTION),
-			  "unknown_auction") == 0 &&
-	   strcmp(auc_reason_name(AUC_REASON_NOT_STARTED), "not_started") == 0 &&
-	   strcmp(auc_reason_name(AUC_REASON_CLOSED), "closed") == 0 &&
-	   strcmp(auc_reason_name(AUC_REASON_QUARANTINED), "quarantined") == 0 &&
-	   strcmp(auc_reason_name(AUC_REASON_SELLER), "seller") == 0 &&
-	   strcmp(auc_reason_name(AUC_REASON_TOO_LOW), "too_low") == 0,
+	ok(is(auc_reason_name(AUC_REASON_UNKNOWN_AUCTION), "unknown_auction") &&
+	   is(auc_reason_name(AUC_REASON_NOT_STARTED), "not_started") &&
+	   is(auc_reason_name(AUC_REASON_CLOSED), "closed") &&
+	   is(auc_reason_name(AUC_REASON_CANCELLED), "cancelled") &&
+	   is(auc_reason_name(AUC_REASON_QUARANTINED), "quarantined") &&
+	   is(auc_reason_name(AUC_REASON_SELLER), "seller") &&
+	   is(auc_reason_name(AUC_REASON_TOO_LOW), "too_low") &&
+	   is(auc_reason_name(AUC_REASON_ALREADY_LEADING), "already_leading") &&
+	   is(auc_reason_name(AUC_REASON_NOT_AVAILABLE), "not_available"),
 	   "names of reasons");
-	ok(strcmp(auc_status_name(AUC_STATUS_OPEN), "open") == 0 &&
-	   strcmp(auc_status_name(AUC_STATUS_CLOSED), "closed") == 0 &&
-	   strcmp(auc_status_name(AUC_STATUS_CONSOLIDATED),
-			  "consolidated") == 0 &&
-	   strcmp(auc_status_name(AUC_STATUS_QUARANTINED), "quarantined") == 0,
+	ok(is(auc_status_name(AUC_STATUS_OPEN), "open") &&
+	   is(auc_status_name(AUC_STATUS_CLOSED), "closed") &&
+	   is(auc_status_name(AUC_STATUS_CONSOLIDATED), "consolidated") &&
+	   is(auc_status_name(AUC_STATUS_CANCELLED), "cancelled") &&
+	   is(auc_status_name(AUC_STATUS_QUARANTINED), "quarantined"),
 	   "names of status");
-	ok(strcmp(auc_route_name(AUC_ROUTE_TABLE), "table") == 0 &&
-	   strcmp(auc_route_name(AUC_ROUTE_REDIS), "redis") == 0,
-	   "names of routes");
-	ok(strcmp(auc_level_name(AUC_LEVEL_REDIS), "redis") == 0 &&
-	   strcmp(auc_level_name(AUC_LEVEL_JOURNAL), "journal") == 0,
-	   "names of levels");
+	ok(is(auc_route_name(AUC_ROUTE_TABLE), "table") &&
+	   is(auc_route_name(AUC_ROUTE_REDIS), "redis"), "names of routes");
+	ok(is(auc_level_name(AUC_LEVEL_REDIS), "redis") &&
+	   is(auc_level_name(AUC_LEVEL_JOURNAL), "journal"), "names of levels");
+	ok(is(auc_kind_name(AUC_KIND_OPEN), "open") &&
+	   is(auc_kind_name(AUC_KIND_PROXY), "proxy"), "names of kinds");
+	ok(is(auc_reason_name((AucReason) 99), "unknown") &&
+	   is(auc_status_name((AucStatus) '?'), "unknown") &&
+	   is(auc_route_name((AucRoute) '?'), "unknown") &&
+	   is(auc_level_name((AucLevel) 0), "unknown") &&
+	   is(auc_kind_name((AucKind) '?'), "unknown"),
+	   "what a damaged row holds is unknown");
+
+	/* They are stored: letters in rows and records, levels in rows. */
+	ok(AUC_STATUS_OPEN == 'o' && AUC_STATUS_CLOSED == 'c' &&
+	   AUC_STATUS_CONSOLIDATED == 'h' && AUC_STATUS_CANCELLED == 'x' &&
+	   AUC_STATUS_QUARANTINED == 'q' && AUC_KIND_OPEN == 'o' &&
+	   AUC_KIND_PROXY == 'p' && AUC_ROUTE_TABLE == 't' &&
+	   AUC_ROUTE_REDIS == 'r' && AUC_LEVEL_REDIS == 1 &&
+	   AUC_LEVEL_JOURNAL == 2, "stored values stay what they are");
 }
 
 /*
@@ -270,6 +342,8 @@ judge(const AucAuction *auction, int64_t user_id, int64_t amount, int64_t at,
 
 	if (before->status == 'q')
 		return AUC_REASON_QUARANTINED;
+	if (before->status == 'x')
+		return AUC_REASON_CANCELLED;
 	if (before->status == 'o' && early)
 		return AUC_REASON_NOT_STARTED;
 	if (before->status != 'o' || late)
@@ -304,6 +378,8 @@ check_random_bid(const AucAuction *auction, int64_t user_id, int64_t amount,
 	}
 
 	expect(state.price == amount && state.leader_id == user_id);
+	expect(state.leader_max == amount);
+	expect(state.second_max == AUC_NO_AMOUNT);
 	expect(state.price >= auction->start_price);
 	expect(before->bid_count == 0 ||
 		   state.price >= before->price + auction->increment);
@@ -324,7 +400,7 @@ test_random_bids(void)
 	tap_seed = 20240601;
 	for (round = 0; round < 500; round++)
 	{
-		AucAuction	auction = sale;
+		AucAuction	auction = plain_sale;
 		int64_t		now;
 		int			i;
 
@@ -353,6 +429,8 @@ test_random_bids(void)
 				state.status = AUC_STATUS_QUARANTINED;
 			if (tap_below(1000) == 0)
 				auc_rules_close(at, &state);
+			if (tap_below(2000) == 0)
+				auc_rules_cancel(at, &state);
 
 			memcpy(&before, &state, sizeof(before));
 			auc_rules_bid(&auction, user_id, amount, at, &state, &verdict);
@@ -364,13 +442,15 @@ test_random_bids(void)
 
 	ok(seen[AUC_REASON_NONE] > 1000 && seen[AUC_REASON_NOT_STARTED] > 1000 &&
 	   seen[AUC_REASON_CLOSED] > 1000 &&
+	   seen[AUC_REASON_CANCELLED] > 1000 &&
 	   seen[AUC_REASON_QUARANTINED] > 1000 &&
 	   seen[AUC_REASON_SELLER] > 1000 && seen[AUC_REASON_TOO_LOW] > 1000 &&
 	   seen[AUC_REASON_UNKNOWN_AUCTION] == 0,
 	   "the random bids met every reason that the rules give");
-	printf("# accepted %ld, not_started %ld, closed %ld, quarantined %ld, "
-		   "seller %ld, too_low %ld\n", seen[AUC_REASON_NONE],
-		   seen[AUC_REASON_NOT_STARTED], seen[AUC_REASON_CLOSED],
+	printf("# accepted %ld, not_started %ld, closed %ld, cancelled %ld, "
+		   "quarantined %ld, seller %ld, too_low %ld\n",
+		   seen[AUC_REASON_NONE], seen[AUC_REASON_NOT_STARTED],
+		   seen[AUC_REASON_CLOSED], seen[AUC_REASON_CANCELLED],
 		   seen[AUC_REASON_QUARANTINED], seen[AUC_REASON_SELLER],
 		   seen[AUC_REASON_TOO_LOW]);
 }
@@ -382,8 +462,10 @@ main(void)
 	test_first_bids();
 	test_times();
 	test_order();
+	test_buy_order();
 	test_least();
-	test_close();
+	test_increments();
+	test_reserve();
 	test_names();
 	test_random_bids();
 	return tap_done();

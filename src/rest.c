@@ -1,0 +1,39 @@
+/*
+ * rest.c: see rest.h.
+ */
+#include "postgres.h"
+
+#include "bid_slot.h"
+#include "errors.h"
+#include "lock.h"
+#include "rest.h"
+
+bool
+auc_rest(AucStore *store, int64 auction_id, AucRow *row)
+{
+	auc_lock_acquire(auction_id);
+	if (!auc_store_find(store, auction_id, NULL, row))
+		return false;
+
+	/* What this transaction itself made, no router can have loaded. */
+	if (row->route != AUC_ROUTE_REDIS || row->own)
+		return true;
+	auc_bid_release(auction_id, row->lane_id);
+	return auc_store_find(store, auction_id, NULL, row);
+}
+
+void
+auc_rest_refuse(const AucRow *row, const char *what)
+{
+	ereport(ERROR,
+			(errcode(AUC_ERRCODE_AUCTION_IN_USE),
+			 errmsg("auction %lld cannot be %s",
+					(long long) row->auction.id, what),
+			 row->state.status == AUC_STATUS_OPEN ?
+			 errdetail("Number of accepted bids: %lld.",
+					   (long long) row->state.bid_count) :
+			 errdetail("Its status is \"%s\".",
+					   auc_status_name(row->consolidated ?
+									   AUC_STATUS_CONSOLIDATED :
+									   row->state.status))));
+}

@@ -1,0 +1,98 @@
+/*
+ * rules_name.c: the values of rules.h as words.
+ *
+ * Names as SQL shows them.  The switches have no default, so that a compiler
+ * names the one that lacks a new value.  A value that is none of its enum's
+ * can only come from a damaged row; it is shown as "unknown".
+ */
+#include <stddef.h>
+
+#include "rules.h"
+
+/* NULL for an accepted bid: bid_result.reason is null then. */
+const char *
+auc_reason_name(AucReason reason)
+{
+	switch (reason)
+	{
+		case AUC_REASON_NONE:
+			return NULL;
+		case AUC_REASON_UNKNOWN_AUCTION:
+			return "unknown_auction";
+		case AUC_REASON_NOT_STARTED:
+			return "not_started";
+		case AUC_REASON_CLOSED:
+			return "closed";
+		case AUC_REASON_CANCELLED:
+			return "cancelled";
+		case AUC_REASON_QUARANTINED:
+			return "quarantined";
+		case AUC_REASON_SELLER:
+			return "seller";
+		case AUC_REASON_TOO_LOW:
+			return "too_low";
+		case AUC_REASON_ALREADY_LEADING:
+			return "already_leading";
+		case AUC_REASON_NOT_AVAILABLE:
+			return "not_available";
+	}
+	return "unknown";
+}
+
+const char *
+auc_status_name(AucStatus status)
+{
+	switch (status)
+	{
+		case AUC_STATUS_OPEN:
+			return "open";
+		case AUC_STATUS_CLOSED:
+			return "closed";
+		case AUC_STATUS_CONSOLIDATED:
+			return "consolidated";
+		case AUC_STATUS_CANCELLED:
+			return "cancelled";
+		case AUC_STATUS_QUARANTINED:
+			return "quarantined";
+	}
+	return "unknown";
+}
+
+const char *
+auc_route_name(AucRoute route)
+{
+	switch (route)
+	{
+		case AUC_ROUTE_TABLE:
+			return "table";
+		case AUC_ROUTE_REDIS:
+			return "redis";
+	}
+	return "unknown";
+}
+
+const char *
+auc_level_name(AucLevel level)
+{
+	switch (level)
+	{
+		case AUC_LEVEL_REDIS:
+			return "redis";
+		case AUC_LEVEL_JOURNAL:
+			return "journal";
+	}
+	return "unknown";
+}
+
+const char *
+auc_kind_name(AucKind kind)
+{
+	switch (kind)
+	{
+		case AUC_KIND_OPEN:
+			return "open";
+		case AUC_KIND_PROXY:
+			return "proxy";
+	}
+	return "unknown";
+}
