@@ -22,6 +22,7 @@
 #include "finish.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "increments.h"
 #include "lock.h"
 #include "miscadmin.h"
 #include "settings.h"
@@ -36,6 +37,7 @@
 #define ASK_MS	1000
 
 PG_FUNCTION_INFO_V1(auction__live);
+PG_FUNCTION_INFO_V1(auction__least_bid);
 PG_FUNCTION_INFO_V1(auction_top_bids);
 PG_FUNCTION_INFO_V1(auction_close_auction);
 PG_FUNCTION_INFO_V1(auction_consolidate);
@@ -97,6 +99,41 @@ ask_live(int64 auction_id, AucAsk *ask, AucRow *row)
 
 /* ---- standing ---- */
 
+/* Null if no amount is acceptable. */
+static Datum
+least_bid(const AucAuction *auction, const AucState *state, bool *isnull)
+{
+	int64		least = auc_rules_least(auction, state);
+
+	*isnull = state->status != AUC_STATUS_OPEN || least > AUC_AMOUNT_MAX;
+	return Int64GetDatum(least);
+}
+
+/* For the view; the arguments are the columns of _state. */
+Datum
+auction__least_bid(PG_FUNCTION_ARGS)
+{
+	AucAuction	auction = {0};
+	AucState	state = {0};
+	bool		isnull;
+	Datum		least;
+
+	state.status = (AucStatus) PG_GETARG_CHAR(0);
+	state.price = PG_GETARG_INT64(1);
+	state.has_leader = !PG_ARGISNULL(2);
+	auction.kind = (AucKind) PG_GETARG_CHAR(3);
+	auction.start_price = PG_GETARG_INT64(4);
+	auction.increment = PG_GETARG_INT64(5);
+	if (!PG_ARGISNULL(6))
+		auction.increments = auc_increments_of_array(PG_GETARG_DATUM(6));
+	auction.buy_now_price = PG_ARGISNULL(7) ? AUC_NO_AMOUNT :
+		PG_GETARG_INT64(7);
+	least = least_bid(&auction, &state, &isnull);
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(least);
+}
+
 /* The state in the router; NULL if the row is the truth. */
 Datum
 auction__live(PG_FUNCTION_ARGS)
@@ -127,7 +164,7 @@ auction__live(PG_FUNCTION_ARGS)
 	isnull[6] = reserve == AUC_RESERVE_NONE;
 	values[7] = BoolGetDatum(auc_rules_buy_available(&row.auction,
 													 &ask.state));
-	values[8] = Int64GetDatum(auc_rules_least(&row.auction, &ask.state));
+	values[8] = least_bid(&row.auction, &ask.state, &isnull[8]);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
 													  values, isnull)));
 }

@@ -33,7 +33,5 @@ auc_rest_refuse(const AucRow *row, const char *what)
 			 errdetail("Number of accepted bids: %lld.",
 					   (long long) row->state.bid_count) :
 			 errdetail("Its status is \"%s\".",
-					   auc_status_name(row->consolidated ?
-									   AUC_STATUS_CONSOLIDATED :
-									   row->state.status))));
+					   auc_status_name(row->state.status))));
 }

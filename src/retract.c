@@ -187,7 +187,7 @@ auction_retract_bid(PG_FUNCTION_ARGS)
 	auc_bid_prevent("auction.retract_bid()");
 	store = auc_store_open(false, RowExclusiveLock);
 	bring_to_rest(store, auction_id, &row);
-	if (row.consolidated || !auc_rules_retractable(&row.state))
+	if (!auc_rules_retractable(&row.state))
 		auc_rest_refuse(&row, "changed");
 	SPI_connect();
 	retract(&row, bid_no, reason);

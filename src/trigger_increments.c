@@ -25,6 +25,7 @@
 
 PG_FUNCTION_INFO_V1(auction__increments_change);
 PG_FUNCTION_INFO_V1(auction__increments_check);
+PG_FUNCTION_INFO_V1(auction__increments_truncate);
 
 static AucStatement open_auction = {
 	.text = "SELECT auction_id FROM auction._state "
@@ -94,6 +95,19 @@ auction__increments_change(PG_FUNCTION_ARGS)
 	}
 	return PointerGetDatum(trigger->tg_newtuple != NULL ?
 						   trigger->tg_newtuple : trigger->tg_trigtuple);
+}
+
+/* The tables that come with the extension are among the rows. */
+Datum
+auction__increments_truncate(PG_FUNCTION_ARGS)
+{
+	(void) auc_trigger_of(fcinfo, AUC_REL_INCREMENT_TABLES);
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot truncate auction.increment_tables"),
+			 errdetail("It has tables that come with the extension."),
+			 errhint("DELETE the rows of a table by its name.")));
+	return PointerGetDatum(NULL);
 }
 
 /* At the end of the transaction: is what was changed a table now? */

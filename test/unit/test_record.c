@@ -1,8 +1,9 @@
 /*
  * test_record.c: the text of records.
  *
- * Texts are pinned: they outlive the program that wrote them.  The rest is random with fixed seeds: records survive encode and decode, and
- * whatever damaged text is still accepted is encoded to the same text again.
+ * Texts are pinned: they outlive the program that wrote them.  The rest is
+ * random with fixed seeds: records survive encode and decode, and whatever
+ * damaged text is still accepted is encoded to the same text again.
  *
  * Every decode reads from a block of exactly its length, so that ASan sees a
  * read beyond the end.
@@ -21,6 +22,11 @@
 #define BID		PLACED "o 15000 7 = - 2 0 " TIMES
 #define PROXY	"bid 43 2 8 11000 81 o 11500 7 20000 11000 2 0 " TIMES
 #define BUY		"buy 43 3 9 50000 82 c 50000 9 = 20000 3 0 900 82 " SUM
+#define LIMITS	"bid -9223372036854775808 9223372036854775807 " \
+	"9223372036854775807 9007199254740991 -9223372036854775808 q " \
+	"9007199254740991 -9223372036854775808 9007199254740990 " \
+	"9007199254740991 9223372036854775807 9223372036854775806 " \
+	"9223372036854775807 -9223372036854775808 ffffffffffffffff"
 #define CLOSE	"close 42 900 c 15000 7 = - 2 0 900 900 " SUM
 
 static const uint8_t some_uuid[16] = {
@@ -202,12 +208,7 @@ test_skip_state(void)
 static void
 test_number_limits(void)
 {
-	ok(stable("bid -9223372036854775808 9223372036854775807 "
-			  "9223372036854775807 9007199254740991 -9223372036854775808 q "
-			  "9007199254740991 -9223372036854775808 9007199254740990 "
-			  "9007199254740991 9223372036854775807 9223372036854775806 "
-			  "9223372036854775807 -9223372036854775808 ffffffffffffffff -")
-	   && record.auction_id == INT64_MIN && record.bid_no == INT64_MAX &&
+	ok(stable(LIMITS " -") && record.auction_id == INT64_MIN && record.bid_no == INT64_MAX &&
 	   record.amount == AUC_AMOUNT_MAX && record.at == INT64_MIN &&
 	   record.state.leader_id == INT64_MIN &&
 	   record.state.leader_max == AUC_AMOUNT_MAX - 1 &&
@@ -373,10 +374,11 @@ static void
 test_attribute_limits(void)
 {
 	char		text[2 * AUC_RECORD_TEXT_MAX];
-	size_t		len = strlen(BID " - ");
+	size_t		len = strlen(LIMITS " " UUID " ");
 
-	memcpy(text, BID " - ", len);
-	memset(text + len, 'x', sizeof(text) - len);
+	/* With every number at its longest, too. */
+	memset(text, 'x', sizeof(text));
+	memcpy(text, LIMITS " " UUID " ", len);
 	ok(decode_bytes(105, text, len + AUC_ATTRIBUTES_MAX) &&
 	   record.attributes_len == AUC_ATTRIBUTES_MAX &&
 	   encodes_to(&record, attributes, text, len + AUC_ATTRIBUTES_MAX),
