@@ -510,7 +510,7 @@ bool
 auc_record_decode(uint64_t position, const char *text, size_t len,
 				  AucRecord *record, const char **attributes)
 {
-	AucCursor		c;
+	AucCursor	c;
 	bool		good;
 
 	/* Zeroed, so that what a kind does not have compares equal as bytes. */

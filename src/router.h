@@ -124,6 +124,7 @@ typedef struct AucLive
 	bool		rebuild_book;
 	bool		rebuilding;		/* rebuild_book: begun on ... */
 	uint32		rebuild_on;		/* ... this connection */
+	bool		rebuild_sent;	/* a piece has no answer yet */
 	int64		rebuild_next;	/* bids up to here are sent ... */
 	int64		rebuild_until;	/* ... and have to be up to here */
 } AucLive;

@@ -10,19 +10,19 @@
  *
  * That begins only at a moment when everything decided for the auction is on
  * its way to Redis.  What comes later is added by appends, to the new book
- * already; so the journal has to be read up to that moment only, in pieces,
- * one a turn, as far as the drain has come: other auctions' bids never wait
- * for more than a piece.  ZADD GT makes the order not matter.
+ * already; so the journal has to be read up to that moment only, in pieces, as
+ * far as the drain has come.  A piece is read and sent when Redis has answered
+ * the one before, so other auctions' bids, which go the same way, never wait
+ * for more than one.  ZADD GT makes the order not matter.
  *
  * A book holds hidden maxima.  Who reads it through the router gets no amount
  * above the price that Redis had at the same moment, and the leader first.
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "router.h"
-#include "statement.h"
+#include "store.h"
 #include "utils/timestamp.h"
 #include "utils/memutils.h"
 #include "worker.h"
@@ -42,26 +42,6 @@ typedef struct BookCall
 	int64		auction_id;		/* check, rebuild */
 	int64		bid_count;		/* check: as many Redis should have */
 } BookCall;
-
-/*
- * Bids behind $2, at most CHUNK; of each row also which bid is the last of
- * them.  Those that stand come first.
- */
-enum
-{
-	PIECE_USER_ID = 1,
-	PIECE_AMOUNT,
-	PIECE_RETRACTED,
-	PIECE_REACHED
-};
-
-static AucStatement next_piece = {
-	.text = "SELECT user_id, amount, retracted_at IS NOT NULL AS retracted, "
-	" max(bid_no) OVER () FROM (SELECT * FROM auction.journal "
-	"  WHERE auction_id = $1 AND bid_no > $2 "
-	"  ORDER BY bid_no LIMIT " CppAsString2(CHUNK) ") piece ORDER BY retracted",
-	.nargs = 2,.argtypes = {INT8OID, INT8OID}
-};
 
 static BookCall *
 new_call(AucRouter *router, AucRouterLane *rl, int slot)
@@ -309,10 +289,9 @@ all_sent(const AucLive *live)
 		(rl->in_flight ? rl->flight_last : rl->log_last);
 }
 
-/* With pairs: those that stand, the first rows of the statement's result. */
 static void
 send_rebuild(AucLive *live, bool first, bool last, int npairs,
-			 AucRedisReplyFn fn, BookCall *call)
+			 const AucJournalBid *pairs, AucRedisReplyFn fn, BookCall *call)
 {
 	AucRouterLane *rl = live->lane;
 	AucRedis   *redis = rl->router->redis;
@@ -325,8 +304,8 @@ send_rebuild(AucLive *live, bool first, bool last, int npairs,
 	auc_redis_arg_int64(redis, npairs);
 	for (int i = 0; i < npairs; i++)
 	{
-		auc_redis_arg_int64(redis, auc_statement_int64(i, PIECE_AMOUNT));
-		auc_redis_arg_int64(redis, auc_statement_int64(i, PIECE_USER_ID));
+		auc_redis_arg_int64(redis, pairs[i].amount);
+		auc_redis_arg_int64(redis, pairs[i].user_id);
 	}
 	auc_router_put_state(rl, live->auction_id, &live->state);
 	auc_redis_arg_int64(redis, live->state.retracted);
@@ -358,7 +337,7 @@ auc_router_book_refresh(AucRouter *router, AucLive *live, int slot)
 		answer_slot(slot, AUC_ANSWER_VERDICT);
 	else
 	{
-		send_rebuild(live, true, false, 0, slot_reply,
+		send_rebuild(live, true, false, 0, NULL, slot_reply,
 					 new_call(router, live->lane, slot));
 		want_check(live);
 	}
@@ -393,7 +372,10 @@ static void
 rebuild_reply(void *arg, const redisReply *reply)
 {
 	BookCall   *call = arg;
+	AucLive    *live = auc_router_live(call->router, call->auction_id);
 
+	if (live != NULL)
+		live->rebuild_sent = false;
 	if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
 		ereport(LOG,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
@@ -423,47 +405,63 @@ rebuild_begun(const AucLive *live)
 		live->rebuild_on == auc_redis_generation(live->lane->router->redis);
 }
 
+/* Bids behind "after" into "bids"; returns how many.  0 also if not now. */
+static int
+read_piece(const AucLive *live, int64 after, AucJournalBid *bids)
+{
+	AucStore   *store;
+	int			n = 0;
+
+	auc_worker_xact_begin("rebuilding a book");
+	store = auc_store_try_open(true, AccessShareLock);
+	if (store != NULL)
+	{
+		n = auc_store_read_bids(store, live->auction_id, after, CHUNK, bids);
+		auc_store_close(store);
+	}
+	auc_worker_xact_commit();
+	return n;
+}
+
+/* Those that stand, to the front. */
+static int
+drop_retracted(int n, AucJournalBid *bids)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+		if (!bids[i].retracted)
+			bids[kept++] = bids[i];
+	return kept;
+}
+
 /* The next piece of the journal; false: the drain has not got so far yet. */
 static bool
 rebuild_some(AucLive *live)
 {
-	BookCall   *call = new_call(live->lane->router, live->lane, -1);
-	Datum		values[2];
-	uint64		rows;
-	int			npairs = 0;
-	bool		came;
+	static AucJournalBid bids[CHUNK];
+	BookCall   *call;
+	int			n = read_piece(live, live->rebuild_next, bids);
 
+	if (n > 0)
+		live->rebuild_next = bids[n - 1].bid_no;
+	else if (live->rebuild_next < live->rebuild_until)
+		return false;
+	live->rebuild_book = live->rebuild_next < live->rebuild_until;
+	call = new_call(live->lane->router, live->lane, -1);
 	call->auction_id = live->auction_id;
-	auc_worker_xact_begin("rebuilding a book");
-	SPI_connect();
-	values[0] = Int64GetDatum(live->auction_id);
-	values[1] = Int64GetDatum(live->rebuild_next);
-	rows = auc_statement_run(&next_piece, values, SPI_OK_SELECT);
-	if (rows > 0)
-		live->rebuild_next = auc_statement_int64(0, PIECE_REACHED);
-	came = rows > 0 || live->rebuild_next >= live->rebuild_until;
-	if (came)
-	{
-		while (npairs < (int) rows &&
-			   !auc_statement_bool(npairs, PIECE_RETRACTED))
-			npairs++;
-		live->rebuild_book = live->rebuild_next < live->rebuild_until;
-		send_rebuild(live, !live->rebuilding, !live->rebuild_book, npairs,
-					 rebuild_reply, call);
-		live->rebuilding = live->rebuild_book;
-	}
-	else
-		pfree(call);
-	SPI_finish();
-	auc_worker_xact_commit();
-	return came;
+	send_rebuild(live, !live->rebuilding, !live->rebuild_book,
+				 drop_retracted(n, bids), bids, rebuild_reply, call);
+	live->rebuilding = live->rebuild_book;
+	live->rebuild_sent = true;
+	return true;
 }
 
-/* Returns whether there is more to do for it at once. */
+/* Returns whether the journal is to be looked at again. */
 static bool
 tend_book(AucRouter *router, AucLive *live)
 {
-	bool		went_on = false;
+	bool		behind = false;
 
 	if (live->check_book)
 	{
@@ -476,11 +474,11 @@ tend_book(AucRouter *router, AucLive *live)
 	{
 		if (!rebuild_begun(live))
 			begin_rebuild(live);
-		went_on = rebuild_some(live);
+		behind = !rebuild_some(live);
 	}
 	if (!live->rebuild_book)
 		router->nbooks--;
-	return went_on && live->rebuild_book;
+	return behind;
 }
 
 /* Begun ones go on; others begin when all of them is sent. */
@@ -488,7 +486,7 @@ static bool
 can_tend(const AucLive *live)
 {
 	return (live->check_book || live->rebuild_book) && usable(live->lane) &&
-		(all_sent(live) || rebuild_begun(live));
+		!live->rebuild_sent && (all_sent(live) || rebuild_begun(live));
 }
 
 /*
@@ -501,7 +499,7 @@ auc_router_books_turn(AucRouter *router, TimestampTz now)
 	HASH_SEQ_STATUS scan;
 	AucLive    *live;
 	AucLive    *chosen[BOOKS_A_TURN];
-	bool		more = false;
+	bool		behind = false;
 	int			n = 0;
 
 	if (router->nbooks == 0 || now < router->books_at ||
@@ -522,11 +520,10 @@ auc_router_books_turn(AucRouter *router, TimestampTz now)
 	}
 	for (int i = 0; i < n; i++)
 		if (tend_book(router, chosen[i]))
-			more = true;
-	router->books_at = 0;
-	if (more || (n > 0 && router->nbooks > 0))
-		router->books_at = TimestampTzPlusMilliseconds(now, more ? 0 :
-													   BEHIND_RETRY_MS);
+			behind = true;
+	/* an answer of Redis makes the next turn, the drain does not */
+	router->books_at = behind ?
+		TimestampTzPlusMilliseconds(now, BEHIND_RETRY_MS) : 0;
 }
 
 void

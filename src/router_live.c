@@ -93,6 +93,7 @@ load_row(AucRouter *router, AucStore *store, int64 auction_id, TimestampTz now)
 		row.state.status == AUC_STATUS_OPEN;
 	live->rebuild_book = false;
 	live->rebuilding = false;
+	live->rebuild_sent = false;
 	if (live->check_book)
 		router->nbooks++;
 	return AUC_LOAD_LIVE;

@@ -26,7 +26,8 @@
  * What the caller guarantees (trigger on auctions, checks of the SQL
  * functions): amounts are 0..AUC_AMOUNT_MAX, increments at least 1, an
  * increment table begins at 0 and rises, start_price <= reserve_price <=
- * buy_now_price, 0 < extend_window <= extend_by, ends_at <= extend_limit.
+ * buy_now_price, 0 < extend_window <= extend_by, which is no more than a year
+ * or so, ends_at <= extend_limit.
  *
  * If you change a rule, change the table in README.md, and the recomputation
  * in the replay test, which repeats the rules in SQL on purpose.
@@ -286,7 +287,8 @@ count_bid(const AucAuction *auction, int64_t user_id, int64_t amount,
  * Soft close: an accepted bid in the last extend_window moves the end to
  * extend_by behind it, measured from the bid's time; never beyond
  * extend_limit, never to an earlier moment.  As extend_by is not less than the
- * window, every bid in the window moves it, until the limit is reached.
+ * window, after any bid in the window the auction has extend_by to run, until
+ * the limit is reached.
  */
 static void
 extend(const AucAuction *auction, int64_t at, AucState *state)
@@ -451,7 +453,8 @@ auc_rules_retractable(const AucState *state)
 /*
  * One bid is retracted; "left" are those that stand.  Price and leader become
  * what they would be had it never been placed; so this is the one event that
- * may lower the price.  An auction that is closed stays closed, also if it was
+ * may lower the price (and where an increment table falls, with fewer amounts
+ * to step over, may raise it).  An auction that is closed stays closed, also if it was
  * a buy-now that is retracted, and an end that was extended stays extended.
  */
 void

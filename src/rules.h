@@ -4,7 +4,8 @@
  * Pure C: no PostgreSQL header, no allocation, no I/O, no clock, no error
  * exit.  Both routes call these functions, the router for route redis and the
  * backend under the auction's lock for route table, so that they cannot
- * disagree.  Unit tests: test/unit/test_rules.c, test_proxy.c, test_property.c.
+ * disagree.  Unit tests: test/unit/test_*.c but for test_record.c and
+ * test_checksum.c.
  *
  * Amounts are in the currency's minor unit.  Times are microseconds since
  * 2000-01-01 UTC (PostgreSQL's TimestampTz); one clock decides, the primary's,

@@ -79,4 +79,20 @@ extern void auc_store_insert_bids(AucStore *store, int nrecords,
 								  const AucRecord *const *records,
 								  const char *const *attributes, int lane_id);
 
+/* A bid as it stands in the journal. */
+typedef struct AucJournalBid
+{
+	int64		bid_no;
+	int64		user_id;
+	int64		amount;
+	bool		retracted;
+} AucJournalBid;
+
+/*
+ * The auction's next bids behind bid_no "after", in that order, at most
+ * "room"; returns how many.  Only as many rows are read.
+ */
+extern int	auc_store_read_bids(AucStore *store, int64 auction_id,
+								int64 after, int room, AucJournalBid *bids);
+
 #endif							/* AUC_STORE_H */

@@ -1,5 +1,6 @@
 /*
- * store_journal.c: the store's other half, accepted bids into the journal.
+ * store_journal.c: the store's other half, accepted bids into the journal and
+ * out of it.
  *
  * Protocol: see store.h.  Rows go in by heap_multi_insert, one WAL record a
  * page; then each row's index entries.  A violated constraint is an ERROR with
@@ -9,18 +10,23 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/heapam.h"
+#include "access/stratnum.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "compat.h"
 #include "relation.h"
 #include "store_row.h"
 
@@ -160,4 +166,43 @@ auc_store_insert_bids(AucStore *store, int nrecords,
 	for (done = 0; done < nrecords; done += AUC_STORE_BIDS)
 		insert_some(store, Min(nrecords - done, AUC_STORE_BIDS),
 					records + done, attributes + done, lane_id);
+}
+
+static void
+read_bid(TupleTableSlot *slot, AucJournalBid *bid)
+{
+	slot_getallattrs(slot);
+	bid->bid_no = DatumGetInt64(slot->tts_values[COL_BID_NO]);
+	bid->user_id = DatumGetInt64(slot->tts_values[COL_USER_ID]);
+	bid->amount = DatumGetInt64(slot->tts_values[COL_AMOUNT]);
+	bid->retracted = !slot->tts_isnull[COL_RETRACTED_AT];
+}
+
+int
+auc_store_read_bids(AucStore *store, int64 auction_id, int64 after, int room,
+					AucJournalBid *bids)
+{
+	Relation	rel = store->journal.rel;
+	Relation	index = index_open(RelationGetPrimaryKeyIndex(rel),
+								   AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	ScanKeyData keys[2];
+	IndexScanDesc scan;
+	int			n = 0;
+
+	ScanKeyInit(&keys[0], COL_AUCTION_ID + 1, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(auction_id));
+	ScanKeyInit(&keys[1], COL_BID_NO + 1, BTGreaterStrategyNumber, F_INT8GT,
+				Int64GetDatum(after));
+	scan = auc_index_beginscan(rel, index, snapshot, 2);
+	index_rescan(scan, keys, 2, NULL, 0);
+	while (n < room &&
+		   index_getnext_slot(scan, ForwardScanDirection, slot))
+		read_bid(slot, &bids[n++]);
+	ExecDropSingleTupleTableSlot(slot);
+	index_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	index_close(index, NoLock);
+	return n;
 }

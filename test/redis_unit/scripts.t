@@ -125,6 +125,12 @@ sub append
 		(map { ($_, "record $_") } $first .. $last), 1, @auction);
 }
 
+sub book_of
+{
+	my ($n, $retracted) = @_;
+	return script('book', [ $auction, $book ], $n, $retracted // 0);
+}
+
 sub everything
 {
 	my %all;
@@ -354,8 +360,8 @@ is(redis('XRANGE', $log, "$max-0", '+')->[0][1][2], $max, 'the record');
 is(redis('HGET', $term, 'last'), $max, 'last');
 is(redis('HGET', $auction, $_), $max, $_)
   for qw(price leader bid_count ends_at);
-is_deeply(script('book', [ $auction, $book ], 10),
-	[ 0, $max, $max, $max, '100000000000000', '9007199254740990' ],
+is_deeply(book_of(10),
+	[ 0, $max, $max, $max, $max, $max, '100000000000000', '9007199254740990' ],
 	'amounts one apart keep their order in the book');
 redis('HSET', $auction, 'book', '9007199254740989');
 redis('HSET', $term, 'last', '0');
@@ -368,57 +374,78 @@ is(redis('HGET', $auction, 'book'), $max, 'the mark joins on');
 # --- book
 
 redis('DEL', $auction, $book);
-is_deeply(script('book', [ $auction, $book ], 3), [ 0, 0 ],
-	'an auction that Redis does not know');
+is_deeply(book_of(3), [ 0, 0, 0, '' ], 'an auction that Redis does not know');
 append(14, 1, 2, 4, price => 300, leader => 3, count => 3, first => 1,
 	pairs => [ 100, 1, 200, 2, 300, 3 ]);
-is_deeply(script('book', [ $auction, $book ], 2),
-	[ 1, 3, 3, 300, 2, 200 ], 'the best two');
-is_deeply(script('book', [ $auction, $book ], 9),
-	[ 1, 3, 3, 300, 2, 200, 1, 100 ], 'all, if there are fewer');
-is_deeply(script('book', [ $auction, $book ], 0), [ 1, 3 ], 'none');
+is_deeply(book_of(2), [ 1, 3, 300, 3, 3, 300, 2, 200 ], 'the best two');
+is_deeply(book_of(9), [ 1, 3, 300, 3, 3, 300, 2, 200, 1, 100 ],
+	'all, if there are fewer');
+is_deeply(book_of(0), [ 1, 3, 300, 3 ], 'none');
 redis('HSET', $auction, 'book', 2);
-is_deeply(script('book', [ $auction, $book ], 1), [ 0, 3, 3, 300 ],
+is_deeply(book_of(1), [ 0, 3, 300, 3, 3, 300 ],
 	'an older mark: not complete');
 redis('HSET', $auction, 'book', 3);
+is_deeply(book_of(1, 1), [ 0, 3, 300, 3, 3, 300 ],
+	'more retracted bids than Redis knows of: not complete');
+redis('HSET', $auction, 'retracted', 1);
+is_deeply(book_of(1, 1), [ 1, 3, 300, 3, 3, 300 ], 'as many: complete');
+is_deeply(book_of(1), [ 0, 3, 300, 3, 3, 300 ], 'fewer: not complete');
+redis('HDEL', $auction, 'retracted');
 redis('RENAME', $book, '{a:1}:x');
-is_deeply(script('book', [ $auction, $book ], 1), [ 0, 3 ],
-	'a lost sorted set: not complete');
+is_deeply(book_of(1), [ 0, 3, 300, 3 ], 'a lost sorted set: not complete');
+redis('HSET', $auction, 'retracted', 3);
+is_deeply(book_of(1, 3), [ 1, 3, 300, 3 ],
+	'none is needed where every bid is retracted');
+redis('HDEL', $auction, 'retracted');
 redis('RENAME', '{a:1}:x', $book);
 
 # --- rebuild
 
+# The state after the pairs of a chunk: (first, last, pairs).
+sub rebuild
+{
+	my ($in_term, $first, $last, $retracted, @pairs) = @_;
+	return script('rebuild', [ $term, $auction, $book ], $in_term, $first,
+		$last, scalar(@pairs) / 2, @pairs, $channel, 500, 4, 4, 2000, 'o',
+		$retracted);
+}
+
 my @keys = ($term, $auction, $book);
-my @state = (500, 4, 4, 2000, 'o');
 nothing_changes('rebuild under another term',
-	sub { script('rebuild', \@keys, 13, @state, 1, 0, 1) }, [ 'TERM', 14 ]);
+	sub { rebuild(13, 1, 1, 0) }, [ 'TERM', 14 ]);
+nothing_changes('a later chunk without a first one',
+	sub { rebuild(14, 0, 1, 0, 300, 8) }, ['GONE']);
 redis('HSET', $auction, 'book', 4);
-is_deeply(script('rebuild', \@keys, 14, @state, 1, 2, 400, 7, 500, 4, 0),
-	['OK'], 'a first chunk');
-is_deeply(script('book', [ $auction, $book ], 9), [ 0, 4, 4, 500, 7, 400 ],
+is_deeply(rebuild(14, 1, 0, 2, 400, 7, 500, 4), ['OK'], 'a first chunk');
+is_deeply(book_of(9, 2), [ 0, 4, 500, 4, 4, 500, 7, 400 ],
 	'replaces the old book, which is not complete then');
-is_deeply(script('rebuild', \@keys, 14, @state, 0, 1, 300, 8, 1),
-	['OK'], 'a last chunk');
-is_deeply(script('book', [ $auction, $book ], 9),
-	[ 1, 4, 4, 500, 7, 400, 8, 300 ], 'completes it');
+is_deeply(rebuild(14, 0, 1, 2, 300, 8), ['OK'], 'a last chunk');
+is_deeply(book_of(9, 2), [ 1, 4, 500, 4, 4, 500, 7, 400, 8, 300 ],
+	'completes it');
 is_deeply(
 	hash_of($auction),
 	{
 		price => 500, leader => 4, bid_count => 4, ends_at => 2000,
-		status => 'o', book => 4
+		status => 'o', book => 4, retracted => 2
 	},
 	'the state is as given');
-is_deeply(script('rebuild', \@keys, 14, 100, '', 0, 2000, 'o', 1, 0, 1),
+nothing_changes('a chunk behind the last one',
+	sub { rebuild(14, 0, 1, 2, 900, 9) }, ['GONE']);
+is_deeply(
+	script('rebuild', \@keys, 14, 1, 1, 0, $channel, 100, '', 0, 2000, 'o', 0),
 	['OK'], 'one chunk without a bid');
-is_deeply(script('book', [ $auction, $book ], 9), [ 1, 0 ], 'an empty book');
-script('rebuild', \@keys, 14, @state, 1, 1, 500, 4, 0);
+is_deeply(book_of(9), [ 1, 0, 100, '' ], 'an empty book');
+rebuild(14, 1, 0, 0, 500, 4);
 append(14, 4, 5, 5, price => 600, leader => 6, count => 5, first => 5,
 	pairs => [ 600, 6 ]);
-script('rebuild', \@keys, 14, @state, 0, 1, 300, 8, 1);
-is_deeply(
-	script('book', [ $auction, $book ], 9),
-	[ 0, 5, 6, 600, 4, 500, 8, 300 ],
-	'an append between the chunks: not complete, not taken back');
+rebuild(14, 0, 1, 0, 300, 8);
+is_deeply(book_of(9), [ 1, 5, 600, 6, 6, 600, 4, 500, 8, 300 ],
+	'an append between the chunks is in the book, and not taken back');
+rebuild(14, 1, 0, 0, 500, 4);
+redis('HSET', $term, 'term', 15);
+nothing_changes('the next router, which has not begun it',
+	sub { rebuild(15, 0, 1, 0, 300, 8) }, ['GONE']);
+redis('HSET', $term, 'term', 14);
 
 # --- remove
 
@@ -437,8 +464,8 @@ nothing_changes('append without memory',
 	sub { append(14, 6, 7, 7, count => 2, first => 2) }, qr/OOM/);
 nothing_changes('take without memory', sub { take('u1', 'i1', 0) }, qr/OOM/);
 nothing_changes('rebuild without memory',
-	sub { script('rebuild', \@keys, 14, @state, 1, 0, 1) }, qr/OOM/);
-is_deeply(script('book', [ $auction, $book ], 1), [ 1, 1, 1, 100 ],
+	sub { rebuild(14, 1, 1, 0) }, qr/OOM/);
+is_deeply(book_of(1), [ 1, 1, 100, 5, 1, 100 ],
 	'book without memory: reads');
 is_deeply(script('remove', \@keys, 14), ['OK'],
 	'remove without memory: frees some');

@@ -119,7 +119,7 @@ see_proxy(int64_t user_id, int64_t amount)
 	saw(led && state.price == before.price, CASE_RAISE);
 	saw(led && state.price > before.price &&
 		verdict.reserve != AUC_RESERVE_MET, CASE_RAISE_COMPLETES);
-	saw(led && second_not_met() == false &&
+	saw(led && !second_not_met() &&
 		before.price < sale.reserve_price, CASE_RAISE_MEETS);
 	if (second == AUC_NO_AMOUNT)
 		return;

@@ -161,29 +161,33 @@ random_user(void)
  * What must hold.
  */
 
+/* The numbers of the bids that stand; returns how many. */
 static int64_t
-standing(void)
+standing(int64_t *numbers)
 {
-	return state.bid_count - state.retracted;
+	int64_t		n = 0;
+	int64_t		i;
+
+	for (i = 1; i <= state.bid_count; i++)
+	{
+		if (placed[i].stands)
+			numbers[n++] = i;
+	}
+	return n;
 }
 
 /* The bids counted anew, in a random order. */
 static void
 check_tally(void)
 {
-	int64_t		order[BIDS_MAX];
-	int64_t		n = 0;
-	int64_t		i;
+	int64_t		order[PLACED_MAX];
+	int64_t		n = standing(order);
 	AucTally	tally;
 	AucState	settled;
 
+	expect(n == state.bid_count - state.retracted);
+	expect(state.has_leader == (n > 0));
 	auc_tally_init(&tally);
-	for (i = 1; i <= state.bid_count; i++)
-	{
-		if (placed[i].stands)
-			order[n++] = i;
-	}
-	expect(n == standing());
 	for (; n > 0; n--)
 	{
 		int64_t		pick = below(n);
@@ -236,7 +240,6 @@ check_always(void)
 	expect(state.ends_at <= sale.extend_limit);
 	expect(state.last_at >= before.last_at);
 	expect(state.price >= sale.start_price);
-	expect(state.has_leader == (standing() > 0));
 	if (state.has_leader)
 		expect(state.price <= state.leader_max);
 	for (i = 1; i <= state.bid_count; i++)
@@ -331,17 +334,17 @@ steps_fall(void)
 static void
 event_retract(int64_t at)
 {
+	int64_t		numbers[PLACED_MAX];
+	int64_t		n = standing(numbers);
 	int64_t		no;
 
 	expect(auc_rules_retractable(&state) ==
 		   (state.status == AUC_STATUS_OPEN ||
 			state.status == AUC_STATUS_CLOSED));
-	if (!auc_rules_retractable(&state) || standing() == 0)
+	if (!auc_rules_retractable(&state) || n == 0)
 		return;
-	do
-		no = 1 + below(state.bid_count);
-	while (!placed[no].stands);
 
+	no = numbers[below(n)];
 	retract(no, at);
 	second_retract(at);
 	expect(state.status == before.status);

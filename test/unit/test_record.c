@@ -208,7 +208,8 @@ test_skip_state(void)
 static void
 test_number_limits(void)
 {
-	ok(stable(LIMITS " -") && record.auction_id == INT64_MIN && record.bid_no == INT64_MAX &&
+	ok(stable(LIMITS " -") &&
+	   record.auction_id == INT64_MIN && record.bid_no == INT64_MAX &&
 	   record.amount == AUC_AMOUNT_MAX && record.at == INT64_MIN &&
 	   record.state.leader_id == INT64_MIN &&
 	   record.state.leader_max == AUC_AMOUNT_MAX - 1 &&
@@ -320,7 +321,7 @@ static const char *const not_records[] = {
 
 	/* close, skip and jump */
 	CLOSE " ", CLOSE " -", CLOSE "0",
-	"close 42 c 15000 7 = - 2 0 900 900 " SUM,
+	"close 42 c 15000 7 = - 2 0 900 900 00000000deadbeef",
 	"skip 01", "skip -1", "skip +1", "skip 1 ", "skip 1 1", "skip  1",
 	"jump", "jump ", "jump 0", "jump 01", "jump 1 1"
 };

@@ -100,6 +100,11 @@ test_others(void)
  * 3 Bob 500	510 Ann
  * 2 retracted	500 Ann		a tie, and her 500 is the earlier
  * 2 and 1 the other way round: 1 retracted	510 Ann
+ *
+ * 1 Ann 500	100 Ann
+ * 2 Ann 800	100 Ann
+ * 3 Bob 300	310 Ann
+ * 3 retracted	100 Ann		her own 500 is nobody else's
  */
 static void
 test_raise(void)
@@ -131,6 +136,37 @@ test_raise(void)
 	retract(1, NOW);
 	ok(shows(510, ANN) && hides(800, 500),
 	   "the bid before a raise: nothing is seen of it");
+	proxy();
+	bid(ANN, 500, NOW);
+	bid(ANN, 800, NOW);
+	bid(BOB, 300, NOW);
+	retract(3, NOW);
+	ok(shows(100, ANN) && hides(800, AUC_NO_AMOUNT),
+	   "what the leader raised is not the second best");
+}
+
+/*
+ * From 0 on 100, from 1000 on 10:
+ *
+ * 1 Ann 950	100 Ann
+ * 2 Bob 1000	1000 Bob	950 + 100 = 1050, but Bob goes to 1000
+ * 3 Cyd 5000	1010 Cyd	1000 + 10
+ * 2 retracted	1050 Cyd	950 + 100
+ */
+static void
+test_falling_steps(void)
+{
+	static const AucIncrements falling = {
+		.n = 2, .step = {{0, 100}, {1000, 10}}
+	};
+
+	proxy();
+	sale.increments = &falling;
+	ok(bid(ANN, 950, NOW) && bid(BOB, 1000, NOW) && shows(1000, BOB) &&
+	   bid(CYD, 5000, NOW) && shows(1010, CYD), "steps that become smaller");
+	retract(2, NOW);
+	ok(shows(1050, CYD) && hides(5000, 950),
+	   "there a lower second may make a higher price");
 }
 
 /*
@@ -419,6 +455,7 @@ main(void)
 	test_leader();
 	test_others();
 	test_raise();
+	test_falling_steps();
 	test_tie();
 	test_all();
 	test_buy_now();
