@@ -32,7 +32,8 @@ our @EXPORT = qw(
   new_node start_redis attach new_auction poll poll_until worker_pid
   wait_workers wait_lanes wait_applied wait_status wait_gone
   start_bidders stop_bidders finish_bidders check_answers check_auctions
-  check_journal sql_error ask restart_killed start_psql finish_psql wait_waiting
+  check_journal price_sql sql_error ask restart_killed start_psql finish_psql
+  wait_waiting
 );
 
 my $test_dir = dirname(dirname(abs_path(__FILE__)));
@@ -324,6 +325,70 @@ sub finish_bidders
 	return \%told;
 }
 
+# The visible price in SQL, written from what the README says, not from rules.c.
+# It is about columns of these names: kind, start_price, reserve_price,
+# buy_now_price; of the bids that stand, one a bidder, his best: top and second,
+# the two best amounts (NULL: none), and bought, whether the best one is a
+# buy-now; step, the increment over second.
+sub price_sql
+{
+	return <<'SQL';
+CASE
+	WHEN top IS NULL THEN start_price
+	WHEN kind = 'open' THEN least(top, buy_now_price)
+	WHEN bought THEN buy_now_price
+	ELSE greatest(start_price,
+		CASE WHEN second IS NOT NULL THEN least(top, second + step) END,
+		CASE WHEN top >= reserve_price THEN reserve_price END)
+END
+SQL
+}
+
+# For WITH. placed: bids as they were placed, for auction.bids hides maxima.
+my $placed = <<'SQL';
+placed AS (
+	SELECT j.* FROM auction.journal j JOIN auction._state s USING (auction_id)
+	 WHERE s.consolidated_at IS NULL
+	UNION ALL
+	SELECT h.* FROM auction.history h JOIN auction._state s USING (auction_id)
+	 WHERE s.consolidated_at IS NOT NULL)
+SQL
+
+# outcome: what the bids that stand make of each auction. last_id: who placed
+# the last of them, which in an open auction has to be the leader.
+my $outcome = $placed . <<'SQL' . price_sql() . <<'SQL';
+, best AS (
+	SELECT DISTINCT ON (auction_id, user_id) auction_id, user_id, amount,
+		bid_no, buy_now
+	FROM placed WHERE retracted_at IS NULL
+	ORDER BY auction_id, user_id, amount DESC, bid_no),
+ranked AS (
+	SELECT *, row_number() OVER (PARTITION BY auction_id
+		ORDER BY amount DESC, bid_no) AS rank FROM best),
+two AS (
+	SELECT auction_id, max(user_id) FILTER (WHERE rank = 1) AS leader_id,
+		max(amount) FILTER (WHERE rank = 1) AS top,
+		max(amount) FILTER (WHERE rank = 2) AS second,
+		bool_or(buy_now) FILTER (WHERE rank = 1) AS bought
+	FROM ranked WHERE rank <= 2 GROUP BY auction_id),
+counts AS (
+	SELECT auction_id, count(*) AS n, count(retracted_at) AS retracted,
+		(array_agg(user_id ORDER BY bid_no DESC)
+			FILTER (WHERE retracted_at IS NULL))[1] AS last_id
+	FROM placed GROUP BY auction_id),
+outcome AS (
+	SELECT a.id, kind, leader_id, last_id, coalesce(n, 0) AS n,
+		coalesce(retracted, 0) AS retracted,
+SQL
+	AS price
+	FROM auction.auctions a LEFT JOIN two ON two.auction_id = a.id
+		LEFT JOIN counts ON counts.auction_id = a.id,
+	LATERAL (SELECT coalesce(
+		(SELECT t.increment FROM auction.increment_tables t
+		  WHERE t.name = a.increment_table AND t.from_price <= second
+		  ORDER BY t.from_price DESC LIMIT 1), a.increment) AS step) s)
+SQL
+
 # Tests: what was answered is what was recorded, once. Every load whose bids
 # went to these auctions must be given. Call it when all is applied.
 sub check_answers
@@ -343,11 +408,12 @@ SQL
 			"\\copy auction_test_answers FROM '$load->{answers}'");
 	}
 	my $join = <<"SQL";
+WITH $placed
 SELECT count(*) FROM auction_test_answers a LEFT JOIN
  (SELECT request_id, count(*) AS n, min(bid_no) AS bid_no,
 	min(auction_id) AS auction_id, min(user_id) AS user_id,
 	min(amount) AS amount
-  FROM auction.bids WHERE request_id IS NOT NULL GROUP BY request_id) b
+  FROM placed WHERE request_id IS NOT NULL GROUP BY request_id) b
  USING (request_id)
 SQL
 	is($node->safe_psql($db, <<"SQL"), '0', 'accepted: recorded once, as said');
@@ -368,7 +434,8 @@ SQL
 	return;
 }
 
-# Tests: rule 18 and the state, for auctions first..last.
+# Tests: rule 18 and the state, for auctions first..last. In open auctions a
+# bid is above all that stood when it was placed.
 sub check_auctions
 {
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -376,21 +443,26 @@ sub check_auctions
 	my $which = "auction_id BETWEEN $first AND $last";
 
 	is($node->safe_psql($db, <<"SQL"), '0', 'bid_no is 1..n, amounts rise');
-SELECT count(*) FROM
- (SELECT bid_no, row_number() OVER w AS n, amount,
-	lag(amount) OVER w AS before, placed_at, lag(placed_at) OVER w AS earlier
-  FROM auction.bids WHERE $which
-  WINDOW w AS (PARTITION BY auction_id ORDER BY bid_no)) b
-WHERE bid_no <> n OR amount <= before OR placed_at < earlier
+WITH $placed, numbered AS (
+	SELECT p.*, kind, row_number() OVER w AS n,
+		lag(placed_at) OVER w AS earlier,
+		max(amount) FILTER (WHERE retracted_at IS NULL) OVER (w
+			ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+	FROM placed p JOIN auction.auctions a ON a.id = auction_id WHERE $which
+	WINDOW w AS (PARTITION BY auction_id ORDER BY bid_no))
+SELECT (SELECT count(*) FROM numbered WHERE bid_no <> n OR placed_at < earlier
+		OR kind = 'open' AND amount <= before)
+	+ (SELECT count(*) FROM numbered r JOIN numbered b USING (auction_id)
+		WHERE r.kind = 'open' AND r.bid_no < b.bid_no
+			AND r.retracted_at > b.placed_at AND r.amount >= b.amount)
 SQL
 	is($node->safe_psql($db, <<"SQL"), '0', 'standings are those of the bids');
-SELECT count(*) FROM auction.standings s LEFT JOIN LATERAL
- (SELECT count(*) AS n, max(amount) AS price,
-	(array_agg(user_id ORDER BY bid_no DESC))[1] AS leader
-  FROM auction.bids b WHERE b.auction_id = s.id) b ON true
+WITH $outcome
+SELECT count(*) FROM auction.standings s JOIN outcome o USING (id)
 WHERE s.id BETWEEN $first AND $last
- AND (s.bid_count <> b.n
-	OR b.n > 0 AND (s.price, s.leader_id) <> (b.price, b.leader))
+ AND ((s.bid_count, s.retracted_count, s.price, s.leader_id)
+	IS DISTINCT FROM (o.n, o.retracted, o.price, o.leader_id)
+  OR o.kind = 'open' AND o.leader_id IS DISTINCT FROM o.last_id)
 SQL
 	return;
 }
@@ -427,16 +499,17 @@ SELECT count(*) FROM
 WHERE position <= before
 SQL
 	is($node->safe_psql($db, <<"SQL"), '0', "$when: count, price, leader, checksum of each state are those of its bids");
-SELECT count(*) FROM auction._state s LEFT JOIN
- (SELECT auction_id, count(*) AS n, max(amount) AS price,
-	(array_agg(user_id ORDER BY bid_no DESC))[1] AS leader_id,
-	bit_xor(auction._bid_checksum(auction_id, bid_no, user_id, amount,
-		placed_at, request_id, attributes)) AS checksum
-  FROM auction.bids GROUP BY auction_id) b USING (auction_id)
+WITH $outcome, sums AS (
+	SELECT auction_id, bit_xor(auction._bid_checksum(auction_id, bid_no,
+		user_id, amount, placed_at, request_id, attributes)) AS checksum
+	FROM placed GROUP BY auction_id)
+SELECT count(*) FROM auction._state s JOIN outcome o ON o.id = s.auction_id
+	LEFT JOIN sums USING (auction_id)
 WHERE s.status <> 'q' AND
- ((s.bid_count, s.checksum) IS DISTINCT FROM
-	(coalesce(b.n, 0), coalesce(b.checksum, 0))
-  OR b.n > 0 AND (s.price, s.leader_id) <> (b.price, b.leader_id))
+ ((s.bid_count, s.retracted, s.checksum, s.price, s.leader_id)
+	IS DISTINCT FROM
+	(o.n, o.retracted, coalesce(sums.checksum, 0), o.price, o.leader_id)
+  OR o.kind = 'open' AND o.leader_id IS DISTINCT FROM o.last_id)
 SQL
 	return;
 }
