@@ -54,6 +54,27 @@ ask($node, 'postgres', 'SELECT auction.place_bid(7, 3, 100001)');
 poll_until($node, 'postgres', 'SELECT count(*) = 1 FROM auction.dead_letters');
 sql('ALTER TABLE auction.journal DROP CONSTRAINT modest');
 
+# proxy auctions by a table of our own; bids retracted, auctions cancelled
+sql(<<'SQL');
+INSERT INTO auction.increment_tables VALUES ('house', 1000, 50), ('house', 0, 10);
+INSERT INTO auction.auctions (id, seller_id, kind, ends_at, route, start_price,
+	increment_table, reserve_price, buy_now_price, extend_window, extend_by,
+	extend_limit)
+SELECT i, 99, 'proxy', now() + interval '1 day',
+	CASE WHEN i % 2 = 0 THEN 'table' ELSE 'redis' END, 100, 'house', 900, 90000,
+	'2 days', '3 days', now() + interval '9 days'
+FROM generate_series(31, 34) i;
+SELECT count(*) FROM auction.place_bids(ARRAY(
+	SELECT ROW(auction, n, 300 * n, NULL, NULL)::auction.bid_request
+	FROM generate_series(31, 34) auction, generate_series(1, 5) n
+	ORDER BY n, auction));
+SELECT auction.retract_bid(i, 5, 'by mistake') FROM generate_series(31, 34) i;
+SELECT auction.cancel_auction(i, 'stolen') FROM generate_series(33, 34) i;
+SQL
+poll_until($node, 'postgres',
+	'SELECT count(consolidated_at) = 2 FROM auction.standings'
+	  . " WHERE status = 'cancelled'");
+
 # What a restored database must have, row by row.
 my %content = (
 	'auctions' => 'SELECT * FROM auction.auctions ORDER BY id',
@@ -67,6 +88,7 @@ my %content = (
 	'lanes' => 'SELECT id, server, lane, uuid, applied FROM auction.lanes'
 	  . ' ORDER BY id',
 	'terms' => 'SELECT lane_id, reserved FROM auction._lane_terms ORDER BY 1',
+	'increment tables' => 'SELECT * FROM auction.increment_tables ORDER BY 1, 2',
 	'sequence' => 'SELECT last_value FROM auction.auctions_id_seq');
 
 sub contents
@@ -77,7 +99,7 @@ sub contents
 
 my $expected = contents($node, 'postgres');
 is($expected->{bids} =~ tr/\n// + 1,
-	20 * 21 - 2, 'bids in journal and history');
+	20 * 21 - 2 + 20, 'bids in journal and history');
 
 sub dump_to
 {
@@ -129,6 +151,17 @@ is( $node->safe_psql(
 	'copy: route table goes on');
 is( sql_error($node, 'copy', 'SELECT auction.place_bid(1, 3, 1000)'),
 	'RB006', 'copy: route redis waits for its log');
+is( $node->safe_psql(
+		'copy',
+		'SELECT accepted, bid_no, price, leader_id'
+		  . ' FROM auction.place_bid(32, 6, 9000)'),
+	't|6|1250|6',
+	'copy: a proxy auction goes on by its own steps');
+is( sql_error(
+		$node, 'copy',
+		"UPDATE auction.increment_tables SET increment = 1 WHERE name = 'house'"),
+	'RB009',
+	'copy: ... which cannot change meanwhile');
 cmp_ok(
 	$node->safe_psql(
 		'copy',
