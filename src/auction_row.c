@@ -107,17 +107,18 @@ duration_column(Relation rel, HeapTuple tuple, int attnum)
 {
 	Interval   *interval;
 	int64		longest = EXTEND_MAX_DAYS * USECS_PER_DAY;
-	bool		good;
+	int64		total = 0;
 
 	if (is_null(rel, tuple, attnum))
 		return 0;
 	interval = DatumGetIntervalP(auc_auction_column(rel, tuple, attnum));
-	good = interval->month == 0 &&
-		interval->day >= 0 && interval->day <= EXTEND_MAX_DAYS &&
-		interval->time >= 0 && interval->time <= longest &&
-		interval->day * USECS_PER_DAY + interval->time > 0 &&
-		interval->day * USECS_PER_DAY + interval->time <= longest;
-	if (!good)
+	/* a part out of this range would make the sum overflow */
+	if (interval->month == 0 &&
+		interval->day >= -EXTEND_MAX_DAYS &&
+		interval->day <= EXTEND_MAX_DAYS &&
+		interval->time >= -longest && interval->time <= longest)
+		total = interval->day * USECS_PER_DAY + interval->time;
+	if (total <= 0 || total > longest)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERVAL_FIELD_OVERFLOW),
 				 errmsg("value is out of range for column \"%s\"",
@@ -126,7 +127,7 @@ duration_column(Relation rel, HeapTuple tuple, int attnum)
 				 errdetail("It must be more than 0 and at most %d days, and without months or years.",
 						   EXTEND_MAX_DAYS),
 				 errtablecol(rel, attnum)));
-	return interval->day * USECS_PER_DAY + interval->time;
+	return total;
 }
 
 /* "does": what the column must do, after 'column "x" of auction 42'. */

@@ -71,7 +71,15 @@ WHERE auction_id IN (1003, 2003);
 CREATE FUNCTION not_yet() RETURNS trigger LANGUAGE plpgsql
 	AS $$ BEGIN RAISE 'the stream is not over yet'; END $$;
 CREATE TRIGGER not_yet BEFORE INSERT ON auction.history
-	FOR EACH ROW EXECUTE FUNCTION not_yet();
+	FOR EACH STATEMENT EXECUTE FUNCTION not_yet();
+
+-- Bids with whole amounts: auction.bids hides some.
+CREATE VIEW placed AS
+SELECT j.* FROM auction.journal j JOIN auction._state s USING (auction_id)
+ WHERE consolidated_at IS NULL
+UNION ALL
+SELECT h.* FROM auction.history h JOIN auction._state s USING (auction_id)
+ WHERE consolidated_at IS NOT NULL;
 SQL
 
 # --- Running operations ---------------------------------------------------
@@ -325,7 +333,7 @@ sub check_top_bids
 	is(sql(<<'SQL'), '0', "$when: top_bids is the same on both routes, and right");
 WITH top AS (SELECT id, t.* FROM auction.auctions, auction.top_bids(id, 99) t),
 best AS (SELECT DISTINCT ON (auction_id, user_id) b.*, price
-	FROM auction._placed b JOIN auction.standings s ON s.id = auction_id
+	FROM placed b JOIN auction.standings s ON s.id = auction_id
 	WHERE retracted_at IS NULL
 	ORDER BY auction_id, user_id, amount DESC, bid_no),
 right_ones AS (SELECT auction_id, rank() OVER (PARTITION BY auction_id
@@ -341,3 +349,49 @@ SELECT (SELECT count(*) FROM (TABLE top EXCEPT TABLE right_ones) x)
 SQL
 	return;
 }
+
+# The replay on redis, with its router ended, and its Redis away for a while.
+sub replay_with_faults
+{
+	my ($first, $last) = @_;
+	my $replay = start_psql($node, 'postgres',
+		"CALL replay('redis', $first, $last)");
+	my $router = worker_pid($node, 'postgres', 'router');
+
+	wait_further(100);
+	sql("SELECT pg_terminate_backend($router)");
+	worker_pid($node, 'postgres', 'router', not => $router);
+	wait_further(200);
+	$redis->stop;
+	wait_lanes($node, 'postgres', 'degraded');
+	wait_further(300);
+	$redis->start;
+	wait_lanes($node, 'postgres', 'normal');
+	cmp_ok(sql($done), '<', sql("SELECT count(*) FROM ops WHERE call <= $last"),
+		'the faults were over while the replay went on');
+	is((finish_psql($replay))[1], '', 'the replay went through');
+	return;
+}
+
+my ($third, $two_thirds) = (int($calls / 3), int($calls * 2 / 3));
+sql("CALL replay('redis', 1, $third)");
+wait_applied($node, 'postgres');
+check_books('after a third');
+replay_with_faults($third + 1, $two_thirds);
+wait_applied($node, 'postgres');
+check_books('after the faults');
+sql("CALL replay('redis', $two_thirds + 1, $calls)");
+wait_applied($node, 'postgres');
+check_books('in the end');
+
+# --- Verdicts -------------------------------------------------------------
+
+# Whether a verdict says that the end has moved; where to, is computed below.
+sql(<<'SQL');
+CREATE VIEW comparable AS
+SELECT route, n, accepted, reason, bid_no, price, leader_id, reserve_met, error,
+	ends_at <> lag(ends_at) OVER (PARTITION BY route, lot, ends_at IS NULL
+		ORDER BY n) AS moved
+FROM verdicts v JOIN ops o USING (n, bid_no);
+SQL
+sql('DROP VIEW comparable');
