@@ -28,7 +28,8 @@ FROM pg_proc p
 WHERE p.pronamespace = 'auction'::regnamespace AND p.prosecdef
 	AND p.proconfig IS NULL;
 
--- Nothing is open to everybody but the schema's names and the types.
+-- Nothing is open to everybody but the schema's names, the types, and what the
+-- view standings computes with.
 SELECT c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a
 WHERE c.relnamespace = 'auction'::regnamespace AND a.grantee = 0;
 SELECT p.oid::regprocedure
@@ -58,7 +59,8 @@ FROM pg_extension e, unnest(e.extconfig, e.extcondition) x(relid, condition)
 WHERE e.extname = 'auction'
 ORDER BY c.relname COLLATE "C";
 
--- ... which is every table and sequence but the one that has no rows.
+-- ... which is every table and sequence but the one that has no rows, and the
+-- notes of what Redis is to be shown again.
 SELECT c.oid::regclass AS not_dumped
 FROM pg_class c
 WHERE c.relnamespace = 'auction'::regnamespace

@@ -114,10 +114,10 @@ FROM auction.history WHERE auction_id BETWEEN 8100 AND 8350;
 --
 -- What differs is quarantined, each with its reason, and stops no other.
 --
-SELECT sale(id, 5) FROM generate_series(8401, 8409) id;
+SELECT sale(id, 5) FROM generate_series(8401, 8412) id;
 BEGIN;
 SELECT count(*) FILTER (WHERE auction.close_auction(id)) AS closed
-FROM generate_series(8401, 8409) id;
+FROM generate_series(8401, 8412) id;
 DELETE FROM auction.journal WHERE auction_id = 8401 AND bid_no = 2;
 UPDATE auction.journal SET bid_no = 6 WHERE auction_id = 8402 AND bid_no = 2;
 UPDATE auction.journal SET amount = 49 WHERE auction_id = 8403 AND bid_no = 5;
@@ -126,20 +126,27 @@ UPDATE auction.journal SET attributes = '{"b": 3}'
 WHERE auction_id = 8405 AND bid_no = 3;
 UPDATE auction.journal SET placed_at = placed_at + interval '1 microsecond'
 WHERE auction_id = 8406 AND bid_no = 3;
+UPDATE auction.journal SET retracted_at = now(), retract_reason = 'x'
+WHERE auction_id = 8410 AND bid_no = 1;
+UPDATE auction._state SET leader_max = 51 WHERE auction_id = 8411;
+SELECT * FROM auction.retract_bid(8412, 5, 'x');
+UPDATE auction.journal
+SET retracted_at = CASE bid_no WHEN 4 THEN now() END
+WHERE auction_id = 8412 AND bid_no IN (4, 5);
 -- These two are fine in the journal, and then do not fit into history.
 INSERT INTO auction.history (auction_id, bid_no, user_id, amount, placed_at)
 VALUES (8407, 6, 8, 60, now());
 INSERT INTO auction.history SELECT * FROM auction.journal
 WHERE auction_id = 8408 AND bid_no = 4;
 COMMIT;
-SELECT wait_until($$SELECT count(*) = 9 FROM auction.standings
-	WHERE id BETWEEN 8401 AND 8409
+SELECT wait_until($$SELECT count(*) = 12 FROM auction.standings
+	WHERE id BETWEEN 8401 AND 8412
 		AND status IN ('quarantined', 'consolidated')$$);
-SELECT * FROM outcome WHERE id BETWEEN 8401 AND 8409 ORDER BY id;
+SELECT * FROM outcome WHERE id BETWEEN 8401 AND 8412 ORDER BY id;
 SELECT auction_id, verified_at IS NOT NULL AS verified,
 	regexp_replace(regexp_replace(reason, '-?\d{12,}', '#', 'g'),
 		'history_\d', 'history_N') AS reason
-FROM auction._state WHERE auction_id BETWEEN 8401 AND 8409
+FROM auction._state WHERE auction_id BETWEEN 8401 AND 8412
 ORDER BY auction_id;
 SELECT accepted, reason FROM auction.place_bid(8401, 7, 100000);
 SELECT auction.consolidate(8401);

@@ -306,6 +306,11 @@ RETURNING id, increment_table;
 UPDATE auction.auctions SET increment_table = 'free' WHERE id = 12020;
 INSERT INTO auction.auctions (id, seller_id, ends_at, increment_table)
 VALUES (12021, 1, '2099-01-01', 'nowhere');
+-- ... nor does it help him to pretend to restore a dump.
+SET check_function_bodies = off;
+INSERT INTO auction.auctions (id, seller_id, ends_at, increment_table)
+VALUES (12021, 1, '2099-01-01', 'nowhere');
+RESET check_function_bodies;
 RESET ROLE;
 
 -- Who may write tables of increments, and nothing else, is told the same, and

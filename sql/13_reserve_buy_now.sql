@@ -256,9 +256,19 @@ ROLLBACK;
 SELECT auction.wait_applied('1min');
 SELECT * FROM seen(13032) ORDER BY routes;
 
+-- The router tells at once, though its row is behind.
+SELECT sale(13035, 'open', 2000, 5000);
+SELECT auction.pause_drain();
+SELECT * FROM bid(13035, 7, 1500);
+SELECT * FROM seen(13035);
+SELECT * FROM bid(13035, 8, NULL);
+SELECT * FROM seen(13035);
+SELECT auction.resume_drain();
+
 --
 -- All that is over is verified and goes to history, with what it was.
 --
+SELECT auction.wait_applied('1min');
 DO $$ BEGIN
 	FOR i IN 1..3000 LOOP
 		EXIT WHEN NOT EXISTS (SELECT FROM auction.standings

@@ -25,9 +25,9 @@ RETURNS void LANGUAGE sql AS $$
 		sale.extend_window, sale.extend_by, now() + ends + most, route
 	FROM (VALUES (sale.id, 'table'), (sale.id + 100, 'redis')) a (id, route);
 $$;
--- The end that the verdict tells, as compared with the bid's own time, which
--- is the last of the auction, and with the end that the seller had set; and as
--- the row tells it. amount NULL: buy now.
+-- The end that the verdict tells: how long after the bid; or, where it is the
+-- seller's or the limit, how much it is extended. told: the views tell the same
+-- end. amount NULL: buy now.
 CREATE FUNCTION bid(id int, user_id bigint, amount bigint) RETURNS TABLE (
 	routes text, accepted bool, reason text, after_bid interval,
 	extended interval, told bool)
@@ -46,6 +46,7 @@ BEGIN
 		x.after_bid, x.extended, x.told
 	FROM (SELECT r.route, r.accepted, r.reason,
 			CASE WHEN r.accepted AND r.ends_at <> a.ends_at
+				AND r.ends_at IS DISTINCT FROM a.extend_limit
 				THEN r.ends_at - p.placed_at END AS after_bid,
 			CASE WHEN r.ends_at = a.ends_at THEN '0'
 				WHEN r.ends_at = a.extend_limit
@@ -141,7 +142,7 @@ SELECT * FROM bid(14014, 7, 1000);
 UPDATE auction.auctions SET extend_limit = NULL WHERE id = 14014;
 UPDATE auction.auctions SET extend_by = '4 min' WHERE id = 14114;
 
--- The longest that is possible, up to the year 10000 and beyond.
+-- The longest that is possible.
 INSERT INTO auction.auctions (id, seller_id, ends_at, extend_window, extend_by,
 	route)
 VALUES (14015, 1, now() + interval '1 hour', '366 days', '8784:00', 'table'),
@@ -188,7 +189,7 @@ SELECT f.route, s.status, s.ends_at = f.placed_at + interval '3 s' AS extended,
 FROM soft f JOIN auction.standings s USING (id) ORDER BY f.route;
 DROP TABLE soft;
 
--- Over by buy now, or by close_auction() in the middle of an extension: verified.
+-- Over before the extended end, by buy now or close_auction(): verified.
 SELECT count(*) FILTER (WHERE auction.close_auction(id)) AS closed
 FROM unnest(ARRAY[14001, 14101, 14006, 14106, 14009, 14109]) id;
 DO $$ BEGIN

@@ -252,7 +252,7 @@ COMMENT ON COLUMN auction.lanes.applied IS 'Position of the last record that is 
 -- What the router commits before it uses it (rules 5, 10). A table of its own,
 -- so that router and drain never wait for each other's row lock.
 CREATE TABLE auction._lane_terms (
-	lane_id     int PRIMARY KEY REFERENCES auction.lanes (id) ON DELETE CASCADE,
+	lane_id     int PRIMARY KEY,  -- of lanes; no key: dumps restore in any order
 	term        bigint NOT NULL DEFAULT 0,
 	reserved    bigint NOT NULL DEFAULT 0,  -- last position that may be given
 	run_id      text,             -- of the Redis that confirmed last
@@ -274,7 +274,7 @@ CREATE TABLE auction.dead_letters (
 	UNIQUE (lane_id, position)
 );
 COMMENT ON TABLE auction.dead_letters IS
-'Records of a lane that could not be applied because of their own content, and the later records of the same auction, which is quarantined. sqlstate and message say why; record is the text as in the log.';
+'Records of a lane that could not be applied because of their own content, and the later records of the same auction, which is quarantined. sqlstate and message say why; record is the text as in the log, hidden maxima included.';
 
 /* ---- bids ---- */
 

@@ -207,7 +207,7 @@ auction_attach_redis(PG_FUNCTION_ARGS)
 			"INSERT INTO auction._lane_terms (lane_id) SELECT id FROM new",
 			name, lanes);
 	auc_owner_end(&caller);
-	auc_hooks_steward_wanted();
+	auc_hooks_lanes_changed();
 	PG_RETURN_VOID();
 }
 
@@ -318,9 +318,11 @@ auction_detach_redis(PG_FUNCTION_ARGS)
 	execute("UPDATE auction._state SET keys_left = false "
 			"WHERE consolidated_at IS NOT NULL AND keys_left AND $2 = 0 AND lane_id IN "
 			"(SELECT id FROM auction.lanes WHERE server = $1)", name, 0);
-	execute("DELETE FROM auction.lanes WHERE server = $1 AND $2 = 0",
-			name, 0);
+	execute("WITH gone AS (DELETE FROM auction.lanes "
+			" WHERE server = $1 AND $2 = 0 RETURNING id) "
+			"DELETE FROM auction._lane_terms WHERE lane_id IN "
+			"(SELECT id FROM gone)", name, 0);
 	auc_owner_end(&caller);
-	auc_hooks_steward_wanted();
+	auc_hooks_lanes_changed();
 	PG_RETURN_VOID();
 }

@@ -582,18 +582,33 @@ auc_bid_ask(int n, AucAsk **asks, long timeout_ms)
 void
 auc_bid_release(int64 auction_id, int lane_id)
 {
+	TimestampTz until = after_ms(auc_guc_overload_timeout);
 	AucAsk		ask = {0};
 	AucAsk	   *asks = &ask;
 
 	ask.kind = AUC_REQUEST_RELEASE;
 	ask.auction_id = auction_id;
 	ask.lane_id = lane_id;
-	auc_bid_ask(1, &asks, auc_guc_overload_timeout);
-	if (ask.answer != AUC_ANSWER_RESTING)
-		ereport(ERROR,
-				(errcode(AUC_ERRCODE_OVERLOADED),
-				 errmsg("the router did not let auction %lld go in time",
-						(long long) auction_id),
-				 errdetail("Nothing was changed."),
-				 errhint("See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.")));
+	/* a router that died has its successor answer "resubmit" */
+	do
+		auc_bid_ask(1, &asks,
+					TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+													until));
+	while (ask.answer == AUC_ANSWER_RESUBMIT && GetCurrentTimestamp() < until);
+	if (ask.answer == AUC_ANSWER_RESTING)
+		return;
+	ereport(ERROR,
+			(errcode(ask.answer == AUC_ANSWER_FENCED ? AUC_ERRCODE_FENCED :
+					 ask.answer == AUC_ANSWER_RECOVERING ?
+					 AUC_ERRCODE_RECOVERING : AUC_ERRCODE_OVERLOADED),
+			 ask.answer == AUC_ANSWER_FENCED ?
+			 errmsg("auction %lld cannot be changed: its lane is fenced",
+					(long long) auction_id) :
+			 ask.answer == AUC_ANSWER_RECOVERING ?
+			 errmsg("auction %lld cannot be changed while its lane recovers",
+					(long long) auction_id) :
+			 errmsg("the router did not let auction %lld go in time",
+					(long long) auction_id),
+			 errdetail("Nothing was changed."),
+			 errhint("See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.")));
 }

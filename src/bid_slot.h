@@ -69,7 +69,8 @@ extern void auc_bid_ask(int n, AucAsk **asks, long timeout_ms);
 /*
  * Asks the router to let an auction go and waits until it rests; the caller
  * holds the auction's lock, so that nobody loads it again before the caller's
- * transaction ends.  ERROR after auction.overload_timeout.
+ * transaction ends.  ERROR after auction.overload_timeout (_OVERLOADED), or if
+ * its lane is fenced or recovers.
  */
 extern void auc_bid_release(int64 auction_id, int lane_id);
 

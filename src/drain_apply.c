@@ -34,12 +34,12 @@
 static AucStatement begin_lane = {
 	"UPDATE auction.lanes SET drain_at = pg_catalog.now() WHERE id = $1 "
 	"RETURNING applied",
-	1, {INT4OID}, NULL
+	1, {INT4OID}
 };
 
 static AucStatement move_applied = {
 	"UPDATE auction.lanes SET applied = $2 WHERE id = $1",
-	2, {INT4OID, INT8OID}, NULL
+	2, {INT4OID, INT8OID}
 };
 
 /* ---- applied ---- */

@@ -18,13 +18,13 @@ static AucStatement bury = {
 	"INSERT INTO auction.dead_letters "
 	"(lane_id, position, auction_id, record, sqlstate, message) "
 	"VALUES ($1, $2, $3, $4, $5, $6)",
-	6, {INT4OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID}, NULL
+	6, {INT4OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID}
 };
 
 static AucStatement quarantine = {
 	"UPDATE auction._state SET status = 'q', reason = $2 "
 	"WHERE auction_id = $1 AND status <> 'q'",
-	2, {INT8OID, TEXTOID}, NULL
+	2, {INT8OID, TEXTOID}
 };
 
 /*

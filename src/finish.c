@@ -177,7 +177,11 @@ auc_finish_rest(int n, AucClosed *auctions)
 			auc_store_find(store, auctions[i].auction_id, NULL, &row) &&
 			auc_finish_is_over(row.state.status) && !row.consolidated &&
 			(row.route == AUC_ROUTE_REDIS) == auctions[i].on_redis)
-			auctions[kept++] = auctions[i];
+		{
+			auctions[kept] = auctions[i];
+			/* a retraction may have come since it was read */
+			auctions[kept++].verified = row.verified;
+		}
 		else
 			auc_lock_release(auctions[i].auction_id);
 	}

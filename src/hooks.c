@@ -58,6 +58,7 @@ static ProcessUtility_hook_type prev_process_utility = NULL;
 static bool extension_changed = false;
 static bool extension_exists;
 static bool steward_wanted = false;
+static bool lanes_changed = false;
 static List *suspended = NIL;	/* OIDs of databases, in TopMemoryContext */
 
 /* DROP EXTENSION auction CASCADE takes its servers along. */
@@ -76,6 +77,7 @@ forget_all(void)
 	suspended = NIL;
 	extension_changed = false;
 	steward_wanted = false;
+	lanes_changed = false;
 }
 
 static void
@@ -85,6 +87,8 @@ at_commit(void)
 		auc_database_created(MyDatabaseId);
 	else if (extension_changed)
 		auc_database_gone(MyDatabaseId);
+	else if (lanes_changed)
+		auc_database_lanes_changed(MyDatabaseId);
 	else if (steward_wanted)
 		auc_database_wake_steward(MyDatabaseId);
 }
@@ -129,6 +133,13 @@ auc_hooks_extension_changed(void)
 {
 	register_callback();
 	extension_changed = true;
+}
+
+void
+auc_hooks_lanes_changed(void)
+{
+	register_callback();
+	lanes_changed = true;
 }
 
 void

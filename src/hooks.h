@@ -15,5 +15,7 @@ extern void auc_hooks_install(void);
 extern void auc_hooks_extension_changed(void);
 /* At commit: wakes the steward of this database; its tables have work. */
 extern void auc_hooks_steward_wanted(void);
+/* At commit: the steward reads auction.lanes again. */
+extern void auc_hooks_lanes_changed(void);
 
 #endif							/* AUC_HOOKS_H */

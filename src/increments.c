@@ -21,18 +21,24 @@
 
 static AucStatement read_steps = {
 	.text = "SELECT from_price, increment FROM auction.increment_tables "
-	"WHERE name = $1 ORDER BY from_price LIMIT " CppAsString2(AUC_STEPS_MAX) " + 1",
-	.nargs = 1,.argtypes = {TEXTOID}
+	"WHERE name = $1 ORDER BY from_price "
+	"LIMIT " CppAsString2(AUC_STEPS_MAX) " + 1",
+	.nargs = 1,.argtypes = {TEXTOID},.latest = true
 };
 
 /* ---- each list of steps once in a process ---- */
 
 static List *known = NIL;		/* AucIncrements, in TopMemoryContext */
 
-static Size
-steps_size(int n)
+static AucIncrements *
+copy_steps(int n, const AucStep *steps)
 {
-	return offsetof(AucIncrements, step) + n * sizeof(AucStep);
+	AucIncrements *increments = palloc(offsetof(AucIncrements, step) +
+									   n * sizeof(AucStep));
+
+	increments->n = n;
+	memcpy(increments->step, steps, n * sizeof(AucStep));
+	return increments;
 }
 
 static const AucIncrements *
@@ -50,30 +56,47 @@ intern(int n, const AucStep *steps)
 			return increments;
 	}
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	increments = palloc(steps_size(n));
-	increments->n = n;
-	memcpy(increments->step, steps, n * sizeof(AucStep));
+	increments = copy_steps(n, steps);
 	known = lappend(known, increments);
 	MemoryContextSwitchTo(old);
 	return increments;
 }
 
-const AucIncrements *
-auc_increments_of_array(Datum datum)
+/* The steps lie in pairs, as the struct has them. */
+static const AucStep *
+steps_of_array(Datum datum, int *n)
 {
 	ArrayType  *array = DatumGetArrayTypeP(datum);
-	int			n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	int			numbers = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 
-	/* from_price and increment lie in pairs, as the struct has them */
 	StaticAssertStmt(sizeof(AucStep) == 2 * sizeof(int64),
 					 "a step is two numbers");
 	if (ARR_NDIM(array) != 1 || ARR_HASNULL(array) ||
 		ARR_ELEMTYPE(array) != INT8OID ||
-		n < 2 || n % 2 != 0 || n / 2 > AUC_STEPS_MAX)
+		numbers < 2 || numbers % 2 != 0 || numbers / 2 > AUC_STEPS_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("increments of an auction are not a list of steps")));
-	return intern(n / 2, (const AucStep *) ARR_DATA_PTR(array));
+	*n = numbers / 2;
+	return (const AucStep *) ARR_DATA_PTR(array);
+}
+
+const AucIncrements *
+auc_increments_of_array(Datum array)
+{
+	int			n;
+	const AucStep *steps = steps_of_array(array, &n);
+
+	return intern(n, steps);
+}
+
+AucIncrements *
+auc_increments_copy(Datum array)
+{
+	int			n;
+	const AucStep *steps = steps_of_array(array, &n);
+
+	return copy_steps(n, steps);
 }
 
 Datum

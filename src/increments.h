@@ -17,8 +17,12 @@
 
 #include "rules.h"
 
-/* A bigint[] of a state row; ERROR if it is not one of increment steps. */
+/*
+ * From the bigint[] of a state row; ERROR if it is not one of increment steps.
+ * The copy is the caller's, in the current memory context.
+ */
 extern const AucIncrements *auc_increments_of_array(Datum array);
+extern AucIncrements *auc_increments_copy(Datum array);
 /* In the current memory context. */
 extern Datum auc_increments_array(const AucIncrements *increments);
 /*

@@ -25,6 +25,7 @@
 #include "increments.h"
 #include "lock.h"
 #include "miscadmin.h"
+#include "rest.h"
 #include "settings.h"
 #include "shm.h"
 #include "shm_lane.h"
@@ -118,6 +119,9 @@ auction__least_bid(PG_FUNCTION_ARGS)
 	bool		isnull;
 	Datum		least;
 
+	for (int i = 0; i < 6; i++)
+		if (i != 2 && PG_ARGISNULL(i))
+			PG_RETURN_NULL();
 	state.status = (AucStatus) PG_GETARG_CHAR(0);
 	state.price = PG_GETARG_INT64(1);
 	state.has_leader = !PG_ARGISNULL(2);
@@ -125,7 +129,7 @@ auction__least_bid(PG_FUNCTION_ARGS)
 	auction.start_price = PG_GETARG_INT64(4);
 	auction.increment = PG_GETARG_INT64(5);
 	if (!PG_ARGISNULL(6))
-		auction.increments = auc_increments_of_array(PG_GETARG_DATUM(6));
+		auction.increments = auc_increments_copy(PG_GETARG_DATUM(6));
 	auction.buy_now_price = PG_ARGISNULL(7) ? AUC_NO_AMOUNT :
 		PG_GETARG_INT64(7);
 	least = least_bid(&auction, &state, &isnull);
@@ -219,14 +223,6 @@ auction_top_bids(PG_FUNCTION_ARGS)
 
 /* ---- close_auction ---- */
 
-static void
-raise_unknown(int64 auction_id)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("auction %lld does not exist", (long long) auction_id)));
-}
-
 /*
  * Like a bid on route table.  *moved: under the lock the route proved to be
  * redis, and the lock was given back.
@@ -240,7 +236,7 @@ close_on_table(int64 auction_id, bool *moved)
 
 	auc_lock_acquire(auction_id);
 	if (!auc_store_find(store, auction_id, NULL, &row))
-		raise_unknown(auction_id);
+		auc_rest_unknown(auction_id);
 	*moved = row.route != AUC_ROUTE_TABLE;
 	if (!*moved)
 		auc_store_check_snapshot(store, &row);
@@ -360,7 +356,7 @@ auction_close_auction(PG_FUNCTION_ARGS)
 
 		CHECK_FOR_INTERRUPTS();
 		if (!find_row(auction_id, &row))
-			raise_unknown(auction_id);
+			auc_rest_unknown(auction_id);
 		if (row.state.status != AUC_STATUS_OPEN)
 			PG_RETURN_BOOL(false);
 		if (row.route == AUC_ROUTE_TABLE)
@@ -389,7 +385,7 @@ consolidate_one(int64 auction_id)
 	auc_lock_acquire(auction_id);
 	status = auc_finish_find(auction_id, &auction);
 	if (status == '\0')
-		raise_unknown(auction_id);
+		auc_rest_unknown(auction_id);
 	if (status == AUC_STATUS_CONSOLIDATED)
 	{
 		auc_lock_release(auction_id);

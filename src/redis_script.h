@@ -52,12 +52,13 @@
  *   ...}.
  *
  * rebuild.lua KEYS term auction:ID book:ID
- *   ARGV term first(0/1) last(0/1) npairs (amount user)*npairs
+ *   ARGV term stage last(0/1) npairs (amount user)*npairs
  *        channel price leader bid_count ends_at status retracted
  *   Writes hash and book of an auction anew, in chunks, between which appends
- *   may come.  first: deletes the old book, writes and publishes the state,
- *   and notes the term in field "rebuild"; a later chunk that does not find it
- *   there returns {"GONE"}.  last: the book is complete.  Refused with
+ *   may come.  Stage begin: deletes the old book, writes and publishes the
+ *   state, and notes the term in field "rebuild".  add: a further chunk; one
+ *   that does not find the note returns {"GONE"}.  last: the book is complete.
+ *   Stage show: writes and publishes the state, leaves the book alone.  Refused with
  *   {"TERM", stored} if the term is another.
  *
  * remove.lua  KEYS term auction:ID book:ID

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "bid_slot.h"
 #include "errors.h"
 #include "lock.h"
@@ -15,11 +16,25 @@ auc_rest(AucStore *store, int64 auction_id, AucRow *row)
 	if (!auc_store_find(store, auction_id, NULL, row))
 		return false;
 
+	/*
+	 * Once this commits, a router decides from the row, and its records reach
+	 * Redis: they must not outlive what they build on.
+	 */
+	ForceSyncCommit();
+
 	/* What this transaction itself made, no router can have loaded. */
 	if (row->route != AUC_ROUTE_REDIS || row->own)
 		return true;
 	auc_bid_release(auction_id, row->lane_id);
 	return auc_store_find(store, auction_id, NULL, row);
+}
+
+void
+auc_rest_unknown(int64 auction_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("auction %lld does not exist", (long long) auction_id)));
 }
 
 void

@@ -16,6 +16,8 @@
 
 /* Reads its row into "row"; false: it has none. */
 extern bool auc_rest(AucStore *store, int64 auction_id, AucRow *row);
+/* ERROR undefined_object: "auction 42 does not exist". */
+extern void auc_rest_unknown(int64 auction_id) pg_attribute_noreturn();
 /* ERROR AUC_ERRCODE_AUCTION_IN_USE: "auction 42 cannot be changed". */
 extern void auc_rest_refuse(const AucRow *row, const char *what)
 			pg_attribute_noreturn();

@@ -92,10 +92,7 @@ static void
 bring_to_rest(AucStore *store, int64 auction_id, AucRow *row)
 {
 	if (!auc_rest(store, auction_id, row))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("auction %lld does not exist",
-						(long long) auction_id)));
+		auc_rest_unknown(auction_id);
 	auc_store_check_snapshot(store, row);
 }
 

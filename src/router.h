@@ -124,13 +124,15 @@ typedef struct AucLive
 	bool		rebuild_book;
 	bool		rebuilding;		/* rebuild_book: begun on ... */
 	uint32		rebuild_on;		/* ... this connection */
-	bool		rebuild_sent;	/* a piece has no answer yet */
+	bool		rebuild_failed; /* said so; not again until it works */
 	int64		rebuild_next;	/* bids up to here are sent ... */
 	int64		rebuild_until;	/* ... and have to be up to here */
+	TimestampTz rebuild_at;		/* not before */
 } AucLive;
 
 typedef enum AucLoadResult
 {
+	AUC_LOAD_WANTED,			/* not tried yet in this turn */
 	AUC_LOAD_BUSY,				/* its lock is held: later */
 	AUC_LOAD_UNKNOWN,			/* no such auction */
 	AUC_LOAD_MOVED,				/* not on route redis, or not on this server */
@@ -178,6 +180,7 @@ typedef struct AucRouter
 	TimestampTz upkeep_at;		/* trimming, sampling, unloading */
 	int			nbooks;			/* auctions with check_book or rebuild_book */
 	TimestampTz books_at;		/* when to go on with them; 0: now */
+	bool		piece_sent;		/* of a rebuild, and has no answer yet */
 } AucRouter;
 
 /* Redis' readers know Unix time; the engine counts from 2000-01-01. */
@@ -204,6 +207,8 @@ extern void auc_router_lane_wake_drain(AucRouterLane *rl);
 /* An answer nobody can work with: closes the connection, to take again. */
 extern void auc_router_lane_give_up(AucRouterLane *rl, const char *what,
 									const redisReply *reply);
+/* For a message: the text of an answer that is none of those expected. */
+extern const char *auc_router_said(const redisReply *reply);
 extern bool auc_router_reply_is(const redisReply *reply, const char *text);
 extern int	auc_router_log_key(AucRouterLane *rl, char *key);
 extern int	auc_router_term_key(AucRouterLane *rl, char *key);

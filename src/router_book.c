@@ -31,6 +31,8 @@
 #define CHUNK			500
 /* The journal is not that far yet: look again after so long. */
 #define BEHIND_RETRY_MS	10
+/* Redis has refused a piece: begin again after so long. */
+#define REFUSED_RETRY_MS	1000
 /* Books looked at in one turn: readers wait for nothing here. */
 #define BOOKS_A_TURN	16
 
@@ -256,8 +258,7 @@ slot_reply(void *arg, const redisReply *reply)
 {
 	BookCall   *call = arg;
 	bool		done = reply != NULL && reply->type == REDIS_REPLY_ARRAY &&
-	reply->elements >= 1 && reply->element[0]->type == REDIS_REPLY_STRING &&
-	strcmp(reply->element[0]->str, "OK") == 0;
+	reply->elements >= 1 && auc_router_reply_is(reply->element[0], "OK");
 
 	answer_slot(call->slot, done ? AUC_ANSWER_VERDICT : AUC_ANSWER_RESTING);
 	pfree(call);
@@ -289,8 +290,9 @@ all_sent(const AucLive *live)
 		(rl->in_flight ? rl->flight_last : rl->log_last);
 }
 
+/* stage: "begin", "add" or "show"; see redis_script.h. */
 static void
-send_rebuild(AucLive *live, bool first, bool last, int npairs,
+send_rebuild(AucLive *live, const char *stage, bool last, int npairs,
 			 const AucJournalBid *pairs, AucRedisReplyFn fn, BookCall *call)
 {
 	AucRouterLane *rl = live->lane;
@@ -299,7 +301,7 @@ send_rebuild(AucLive *live, bool first, bool last, int npairs,
 	auc_redis_begin_script(redis, AUC_SCRIPT_REBUILD, 3, 11 + 2 * npairs);
 	put_keys(rl, true, live->auction_id);
 	auc_redis_arg_int64(redis, rl->term);
-	auc_redis_arg_int64(redis, first ? 1 : 0);
+	auc_redis_arg_str(redis, stage);
 	auc_redis_arg_int64(redis, last ? 1 : 0);
 	auc_redis_arg_int64(redis, npairs);
 	for (int i = 0; i < npairs; i++)
@@ -325,19 +327,19 @@ want_check(AucLive *live)
 
 /*
  * An auction that was changed at rest: its new state shows at once, its book
- * is checked, which finds it wanting.  Where an append is still to be sent, or
- * a rebuild goes on, the state has been shown, or will be.
+ * is checked, which finds it wanting.  Where an append is still to be sent, that
+ * one shows it.
  */
 void
 auc_router_book_refresh(AucRouter *router, AucLive *live, int slot)
 {
 	if (!usable(live->lane))
 		answer_slot(slot, AUC_ANSWER_RESTING);
-	else if (!all_sent(live) || live->rebuilding)
+	else if (!all_sent(live))
 		answer_slot(slot, AUC_ANSWER_VERDICT);
 	else
 	{
-		send_rebuild(live, true, false, 0, NULL, slot_reply,
+		send_rebuild(live, "show", false, 0, NULL, slot_reply,
 					 new_call(router, live->lane, slot));
 		want_check(live);
 	}
@@ -367,24 +369,39 @@ check(AucLive *live)
 	ask_book(live, 0, check_reply, call);
 }
 
-/* The chunk came to nothing: from the beginning, if it still matters. */
+/* From the beginning, after a while, if the book still matters then. */
+static void
+rebuild_refused(AucLive *live, const redisReply *reply)
+{
+	if (!live->rebuild_failed)
+		ereport(LOG,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("could not rebuild the book of auction %lld in Redis: %s",
+						(long long) live->auction_id,
+						auc_router_said(reply)),
+				 errdetail("It is tried again; meanwhile auction.top_bids() reads the tables.")));
+	live->rebuild_failed = true;
+	live->rebuilding = false;
+	live->rebuild_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												   REFUSED_RETRY_MS);
+	want_rebuild(live->lane->router, live->auction_id);
+}
+
 static void
 rebuild_reply(void *arg, const redisReply *reply)
 {
 	BookCall   *call = arg;
 	AucLive    *live = auc_router_live(call->router, call->auction_id);
 
-	if (live != NULL)
-		live->rebuild_sent = false;
-	if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
-		ereport(LOG,
-				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-				 errmsg("could not rebuild a book of lane %d",
-						call->rl->lane_id)));
-	else if (reply != NULL && reply->type == REDIS_REPLY_ARRAY &&
-			 reply->elements > 0 &&
-			 auc_router_reply_is(reply->element[0], "GONE"))
-		want_rebuild(call->router, call->auction_id);
+	call->router->piece_sent = false;
+	if (live != NULL && reply != NULL)
+	{
+		if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 1 ||
+			!auc_router_reply_is(reply->element[0], "OK"))
+			rebuild_refused(live, reply);
+		else if (!live->rebuild_book)
+			live->rebuild_failed = false;
+	}
 	pfree(call);
 }
 
@@ -435,9 +452,9 @@ drop_retracted(int n, AucJournalBid *bids)
 	return kept;
 }
 
-/* The next piece of the journal; false: the drain has not got so far yet. */
-static bool
-rebuild_some(AucLive *live)
+/* The next piece of the journal; the drain may not have got so far yet. */
+static void
+rebuild_some(AucLive *live, TimestampTz now)
 {
 	static AucJournalBid bids[CHUNK];
 	BookCall   *call;
@@ -446,23 +463,23 @@ rebuild_some(AucLive *live)
 	if (n > 0)
 		live->rebuild_next = bids[n - 1].bid_no;
 	else if (live->rebuild_next < live->rebuild_until)
-		return false;
+	{
+		live->rebuild_at = TimestampTzPlusMilliseconds(now, BEHIND_RETRY_MS);
+		return;
+	}
 	live->rebuild_book = live->rebuild_next < live->rebuild_until;
 	call = new_call(live->lane->router, live->lane, -1);
 	call->auction_id = live->auction_id;
-	send_rebuild(live, !live->rebuilding, !live->rebuild_book,
-				 drop_retracted(n, bids), bids, rebuild_reply, call);
+	send_rebuild(live, live->rebuilding ? "add" : "begin",
+				 !live->rebuild_book, drop_retracted(n, bids), bids,
+				 rebuild_reply, call);
 	live->rebuilding = live->rebuild_book;
-	live->rebuild_sent = true;
-	return true;
+	live->lane->router->piece_sent = true;
 }
 
-/* Returns whether the journal is to be looked at again. */
-static bool
-tend_book(AucRouter *router, AucLive *live)
+static void
+tend_book(AucRouter *router, AucLive *live, TimestampTz now)
 {
-	bool		behind = false;
-
 	if (live->check_book)
 	{
 		live->check_book = false;
@@ -474,19 +491,19 @@ tend_book(AucRouter *router, AucLive *live)
 	{
 		if (!rebuild_begun(live))
 			begin_rebuild(live);
-		behind = !rebuild_some(live);
+		rebuild_some(live, now);
 	}
 	if (!live->rebuild_book)
 		router->nbooks--;
-	return behind;
 }
 
 /* Begun ones go on; others begin when all of them is sent. */
 static bool
-can_tend(const AucLive *live)
+can_tend(const AucLive *live, TimestampTz now)
 {
-	return (live->check_book || live->rebuild_book) && usable(live->lane) &&
-		!live->rebuild_sent && (all_sent(live) || rebuild_begun(live));
+	return (live->check_book ||
+			(live->rebuild_book && live->rebuild_at <= now)) &&
+		usable(live->lane) && (all_sent(live) || rebuild_begun(live));
 }
 
 /*
@@ -499,19 +516,18 @@ auc_router_books_turn(AucRouter *router, TimestampTz now)
 	HASH_SEQ_STATUS scan;
 	AucLive    *live;
 	AucLive    *chosen[BOOKS_A_TURN];
-	bool		behind = false;
 	int			n = 0;
 
-	if (router->nbooks == 0 || now < router->books_at ||
+	if (router->nbooks == 0 || router->piece_sent || now < router->books_at ||
 		auc_redis_status(router->redis) != AUC_REDIS_READY)
 		return;
 	hash_seq_init(&scan, router->live);
 	while ((live = hash_seq_search(&scan)) != NULL)
 	{
-		if (!can_tend(live))
+		if (!can_tend(live, now))
 			continue;
 		chosen[n++] = live;
-		/* one piece a turn, so that nobody waits for more */
+		/* one piece at a time, so that nobody's bids wait for more */
 		if (live->rebuild_book || n == BOOKS_A_TURN)
 		{
 			hash_seq_term(&scan);
@@ -519,11 +535,10 @@ auc_router_books_turn(AucRouter *router, TimestampTz now)
 		}
 	}
 	for (int i = 0; i < n; i++)
-		if (tend_book(router, chosen[i]))
-			behind = true;
-	/* an answer of Redis makes the next turn, the drain does not */
-	router->books_at = behind ?
-		TimestampTzPlusMilliseconds(now, BEHIND_RETRY_MS) : 0;
+		tend_book(router, chosen[i], now);
+	/* an answer of Redis makes the next turn; nothing else may */
+	router->books_at = router->nbooks > 0 && !router->piece_sent ?
+		TimestampTzPlusMilliseconds(now, n > 0 ? 0 : BEHIND_RETRY_MS) : 0;
 }
 
 void

@@ -370,7 +370,7 @@ want_load(AucRouter *router, int64 auction_id)
 	AucLoad    *load = &router->loads[router->nloads++];
 
 	load->auction_id = auction_id;
-	load->result = AUC_LOAD_BUSY;
+	load->result = AUC_LOAD_WANTED;
 }
 
 static void
@@ -380,6 +380,8 @@ answer_unloaded(AucLoad *load, int index)
 
 	if (load->result == AUC_LOAD_MOVED)
 		answer(index, AUC_ANSWER_MOVED, 0);
+	else if (load->result == AUC_LOAD_BUSY)
+		answer(index, AUC_ANSWER_BUSY, 0);
 	else
 	{
 		memset(&slot->verdict, 0, sizeof(slot->verdict));
@@ -418,6 +420,17 @@ loads(AucRequestKind kind)
 {
 	return kind == AUC_REQUEST_BID || kind == AUC_REQUEST_BUY ||
 		kind == AUC_REQUEST_CLOSE || kind == AUC_REQUEST_REFRESH;
+}
+
+/*
+ * The steward's own requests do not wait for somebody who holds the auction's
+ * lock: it has other auctions to look after, and comes back.
+ */
+static bool
+gives_way(const AucSlot *slot)
+{
+	return slot->kind == AUC_REQUEST_REFRESH ||
+		(slot->kind == AUC_REQUEST_CLOSE && !slot->force);
 }
 
 /* One published slot.  Leaves it alone if it is not its time. */
@@ -466,7 +479,10 @@ decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
 	load = load_of(router, slot->auction_id);
 	if (load == NULL)
 		want_load(router, slot->auction_id);
-	else if (load->result != AUC_LOAD_BUSY && auc_slot_take(ticket))
+	else if (load->result == AUC_LOAD_WANTED ||
+			 (load->result == AUC_LOAD_BUSY && !gives_way(slot)))
+		return;
+	else if (auc_slot_take(ticket))
 		answer_unloaded(load, index);
 }
 

@@ -53,20 +53,25 @@ auc_router_lane_wake_drain(AucRouterLane *rl)
 }
 
 /* An answer nobody can work with: whatever it means, take the lane again. */
+const char *
+auc_router_said(const redisReply *reply)
+{
+	if (reply->type == REDIS_REPLY_ERROR || reply->type == REDIS_REPLY_STRING)
+		return reply->str;
+	if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
+		reply->element[0]->type == REDIS_REPLY_STRING)
+		return reply->element[0]->str;
+	return "an unexpected answer";
+}
+
 void
 auc_router_lane_give_up(AucRouterLane *rl, const char *what,
 						const redisReply *reply)
 {
 	char		reason[200];
-	const char *said = "an unexpected answer";
 
-	if (reply->type == REDIS_REPLY_ERROR || reply->type == REDIS_REPLY_STRING)
-		said = reply->str;
-	else if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
-			 reply->element[0]->type == REDIS_REPLY_STRING)
-		said = reply->element[0]->str;
 	snprintf(reason, sizeof(reason), "%s on lane %d: %s", what, rl->lane_id,
-			 said);
+			 auc_router_said(reply));
 	auc_redis_close(rl->router->redis, reason);
 }
 

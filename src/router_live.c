@@ -93,7 +93,8 @@ load_row(AucRouter *router, AucStore *store, int64 auction_id, TimestampTz now)
 		row.state.status == AUC_STATUS_OPEN;
 	live->rebuild_book = false;
 	live->rebuilding = false;
-	live->rebuild_sent = false;
+	live->rebuild_failed = false;
+	live->rebuild_at = 0;
 	if (live->check_book)
 		router->nbooks++;
 	return AUC_LOAD_LIVE;

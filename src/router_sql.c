@@ -19,19 +19,19 @@ static AucStatement read_lanes = {
 	"SELECT l.id, l.lane, l.uuid::text, t.term, t.reserved, t.run_id "
 	"FROM auction.lanes l JOIN auction._lane_terms t ON t.lane_id = l.id "
 	"WHERE l.server = $1 ORDER BY l.lane",
-	1, {NAMEOID}, NULL
+	1, {NAMEOID}
 };
 
 static AucStatement store_term = {
 	"UPDATE auction._lane_terms SET term = $2, run_id = $3, "
 	"possible_loss_after = CASE WHEN $4 THEN $5 ELSE possible_loss_after END "
 	"WHERE lane_id = $1",
-	5, {INT4OID, INT8OID, TEXTOID, BOOLOID, INT8OID}, NULL
+	5, {INT4OID, INT8OID, TEXTOID, BOOLOID, INT8OID}
 };
 
 static AucStatement reserve = {
 	"UPDATE auction._lane_terms SET reserved = $2 WHERE lane_id = $1",
-	2, {INT4OID, INT8OID}, NULL
+	2, {INT4OID, INT8OID}
 };
 
 static void

@@ -454,8 +454,9 @@ auc_rules_retractable(const AucState *state)
  * One bid is retracted; "left" are those that stand.  Price and leader become
  * what they would be had it never been placed; so this is the one event that
  * may lower the price (and where an increment table falls, with fewer amounts
- * to step over, may raise it).  An auction that is closed stays closed, also if it was
- * a buy-now that is retracted, and an end that was extended stays extended.
+ * to step over, may raise it).  An auction that is closed stays closed, also if
+ * it was a buy-now that is retracted, and an end that was extended stays
+ * extended.
  */
 void
 auc_rules_retract(const AucAuction *auction, const AucTally *left, int64_t at,

@@ -186,6 +186,5 @@ extern const char *auc_reason_name(AucReason reason);
 extern const char *auc_status_name(AucStatus status);
 extern const char *auc_route_name(AucRoute route);
 extern const char *auc_level_name(AucLevel level);
-extern const char *auc_kind_name(AucKind kind);
 
 #endif							/* AUC_RULES_H */

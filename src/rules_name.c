@@ -83,16 +83,3 @@ auc_level_name(AucLevel level)
 	}
 	return "unknown";
 }
-
-const char *
-auc_kind_name(AucKind kind)
-{
-	switch (kind)
-	{
-		case AUC_KIND_OPEN:
-			return "open";
-		case AUC_KIND_PROXY:
-			return "proxy";
-	}
-	return "unknown";
-}

@@ -253,8 +253,8 @@ auc_database_running(Oid dboid, bool terminate)
 	return running;
 }
 
-void
-auc_database_wake_steward(Oid dboid)
+static void
+wake_steward(Oid dboid, bool lanes_changed)
 {
 	AucDatabase *database;
 
@@ -262,10 +262,23 @@ auc_database_wake_steward(Oid dboid)
 	database = auc_registry_find_database(dboid);
 	if (database != NULL)
 	{
-		pg_atomic_fetch_add_u32(&database->lanes_generation, 1);
+		if (lanes_changed)
+			pg_atomic_fetch_add_u32(&database->lanes_generation, 1);
 		auc_registry_wake(auc_registry_find_worker(AUC_WORKER_STEWARD, dboid, -1));
 	}
 	LWLockRelease(auc_registry_lock());
+}
+
+void
+auc_database_wake_steward(Oid dboid)
+{
+	wake_steward(dboid, false);
+}
+
+void
+auc_database_lanes_changed(Oid dboid)
+{
+	wake_steward(dboid, true);
 }
 
 uint32

@@ -99,6 +99,8 @@ extern void auc_database_resume(Oid dboid);
 extern bool auc_database_running(Oid dboid, bool terminate);
 /* There is work for the steward in its tables: wakes it. */
 extern void auc_database_wake_steward(Oid dboid);
+/* auction.lanes has changed: the steward reads it again. */
+extern void auc_database_lanes_changed(Oid dboid);
 extern uint32 auc_database_lanes_generation(Oid dboid);
 /* Counts creations that found no free entry: the launcher looks everywhere. */
 extern uint32 auc_database_overflows(void);

@@ -10,6 +10,7 @@
 #include "statement.h"
 #include "utils/array.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 
 static void
 set_local(const char *name, const char *value)
@@ -53,7 +54,12 @@ auc_statement_run(AucStatement *statement, Datum *values, int expected)
 									 SPI_result_code_string(SPI_result))));
 		statement->plan = plan;
 	}
-	result = SPI_execute_plan(statement->plan, values, NULL, false, 0);
+	if (statement->latest)
+		result = SPI_execute_snapshot(statement->plan, values, NULL,
+									  GetLatestSnapshot(), InvalidSnapshot,
+									  false, true, 0);
+	else
+		result = SPI_execute_plan(statement->plan, values, NULL, false, 0);
 	if (result != expected)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),

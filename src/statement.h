@@ -24,7 +24,10 @@ typedef struct AucStatement
 	const char *text;
 	int			nargs;
 	Oid			argtypes[AUC_STATEMENT_MAX_ARGS];
-	SPIPlanPtr	plan;			/* kept for the life of the process */
+	bool		latest;			/* reads what is committed now, whatever the
+								 * isolation level; under a lock that makes
+								 * that mean something */
+	SPIPlanPtr	plan;			/* kept for the life of the process; NULL */
 } AucStatement;
 
 /*

@@ -368,10 +368,10 @@ auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due)
 			again = true;
 	}
 	/* before its keys may go */
-	if (work.notes)
-		auc_steward_refresh(run_context);
-	if (work.due || work.closed)
-		more = finish_some();
+	if (work.notes && auc_steward_refresh(run_context))
+		more = true;
+	if ((work.due || work.closed) && finish_some())
+		more = true;
 	if (work.keys_left && remove_some_keys())
 		more = true;
 	MemoryContextReset(run_context);

@@ -16,7 +16,10 @@
  */
 extern void auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due);
 
-/* steward_refresh.c: one page of auction._refresh; memory in "context". */
-extern void auc_steward_refresh(MemoryContext context);
+/*
+ * steward_refresh.c: one page of auction._refresh; memory in "context".
+ * Returns whether to go on with the next.
+ */
+extern bool auc_steward_refresh(MemoryContext context);
 
 #endif							/* AUC_STEWARD_CLOSE_H */

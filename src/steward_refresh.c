@@ -8,9 +8,8 @@
  * own, is not lost.  A lane that does not answer keeps its rows and holds up
  * nobody else's: the cursor passes them, and comes round.
  *
- * Only here and in steward_close.c are keys in Redis written or removed
- * outside a bid, one after the other in one process: what is consolidated, and
- * so perhaps removed, is not shown again.
+ * Only the steward asks for keys to be shown again, or removed, one after the
+ * other: what is consolidated, and so perhaps removed, is not shown again.
  */
 #include "postgres.h"
 
@@ -24,7 +23,7 @@
 
 typedef struct Note
 {
-	int64		id;
+	int64		id;				/* the last of the auction's */
 	int64		auction_id;
 	int			lane_id;		/* 0: nothing to be shown */
 } Note;
@@ -32,15 +31,18 @@ typedef struct Note
 static int64 cursor = 0;
 
 static AucStatement next_notes = {
-	.text = "SELECT r.id, r.auction_id, s.lane_id FROM auction._refresh r "
+	.text = "SELECT max(r.id), r.auction_id, s.lane_id FROM ("
+	" SELECT id, auction_id FROM auction._refresh "
+	" WHERE id > $1 ORDER BY id LIMIT " CppAsString2(PAGE) ") r "
 	"LEFT JOIN auction._state s ON s.auction_id = r.auction_id "
 	" AND s.route = 'r' AND s.consolidated_at IS NULL "
-	"WHERE r.id > $1 ORDER BY r.id LIMIT " CppAsString2(PAGE),
+	"GROUP BY r.auction_id, s.lane_id ORDER BY 1",
 	.nargs = 1,.argtypes = {INT8OID}
 };
 static AucStatement remove_notes = {
-	.text = "DELETE FROM auction._refresh WHERE id = ANY ($1)",
-	.nargs = 1,.argtypes = {INT8ARRAYOID}
+	.text = "DELETE FROM auction._refresh "
+	"WHERE auction_id = ANY ($1) AND id <= $2",
+	.nargs = 2,.argtypes = {INT8ARRAYOID, INT8OID}
 };
 
 static int
@@ -61,8 +63,6 @@ read_notes(Note *notes)
 	}
 	SPI_finish();
 	auc_worker_xact_commit();
-	if (rows < PAGE)
-		cursor = 0;
 	return (int) rows;
 }
 
@@ -73,22 +73,24 @@ is_done(AucAnswerKind answer)
 	return answer == AUC_ANSWER_VERDICT || answer == AUC_ANSWER_MOVED;
 }
 
+/* Notes up to "last" of these auctions; later ones are of later changes. */
 static void
-remove_done(int n, const int64 *ids)
+remove_done(int n, const int64 *auctions, int64 last)
 {
-	Datum		values[1];
+	Datum		values[2];
 
 	if (n == 0)
 		return;
 	auc_worker_xact_begin("showing changed auctions");
 	SPI_connect();
-	values[0] = auc_statement_ids(n, ids);
+	values[0] = auc_statement_ids(n, auctions);
+	values[1] = Int64GetDatum(last);
 	(void) auc_statement_run(&remove_notes, values, SPI_OK_DELETE);
 	SPI_finish();
 	auc_worker_xact_commit();
 }
 
-void
+bool
 auc_steward_refresh(MemoryContext context)
 {
 	Note		notes[PAGE];
@@ -110,6 +112,9 @@ auc_steward_refresh(MemoryContext context)
 	nasks = 0;
 	for (int i = 0; i < n; i++)
 		if (notes[i].lane_id == 0 || is_done(asks[nasks++].answer))
-			done[ndone++] = notes[i].id;
-	remove_done(ndone, done);
+			done[ndone++] = notes[i].auction_id;
+	remove_done(ndone, done, cursor);
+	if (n == 0)
+		cursor = 0;
+	return ndone > 0;
 }

@@ -27,6 +27,7 @@ typedef struct AucRow
 	AucRoute	route;
 	int			lane_id;		/* 0: none yet */
 	bool		keys_left;		/* Redis may still hold its keys */
+	bool		verified;		/* its bids were found to agree with its state */
 	bool		consolidated;	/* its bids are in history */
 	const char *increment_table;	/* create and replace: its name, or NULL */
 	bool		own;			/* this transaction wrote the version found */

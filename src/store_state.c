@@ -10,7 +10,8 @@
  *
  * The columns are known by number: only the install and upgrade scripts of the
  * extension make and change these tables.  If you add one: the
- * enum, store_parse(), fill_auction() or fill_state(), AucRow, and trigger.c.
+ * enum, store_parse(), fill_auction() or fill_state(), AucRow, and
+ * auction_row.c.
  */
 #include "postgres.h"
 
@@ -113,26 +114,34 @@ auc_store_open(bool journal, LOCKMODE mode)
 					  journal ? auc_relation_open(AUC_REL_JOURNAL, mode) : NULL);
 }
 
+/* With its primary key, which reading opens; that must not wait either. */
+static Relation
+try_open_table(AucRelation which, LOCKMODE mode)
+{
+	Relation	rel = auc_relation_try_open(which, mode);
+	Oid			index;
+
+	if (rel == NULL)
+		return NULL;
+	index = RelationGetPrimaryKeyIndex(rel);
+	if (!OidIsValid(index) ||
+		ConditionalLockRelationOid(index, AccessShareLock))
+		return rel;
+	table_close(rel, NoLock);
+	return NULL;
+}
+
 AucStore *
 auc_store_try_open(bool journal, LOCKMODE mode)
 {
-	Relation	state = auc_relation_try_open(AUC_REL_STATE, mode);
+	Relation	state = try_open_table(AUC_REL_STATE, mode);
 	Relation	journal_rel = NULL;
-	Oid			index;
 
 	if (state == NULL)
 		return NULL;
-
-	/* A find opens the index; that must not wait either. */
-	index = RelationGetPrimaryKeyIndex(state);
-	if (OidIsValid(index) && !ConditionalLockRelationOid(index, AccessShareLock))
-	{
-		table_close(state, NoLock);
-		return NULL;
-	}
 	if (journal)
 	{
-		journal_rel = auc_relation_try_open(AUC_REL_JOURNAL, mode);
+		journal_rel = try_open_table(AUC_REL_JOURNAL, mode);
 		if (journal_rel == NULL)
 		{
 			table_close(state, NoLock);
@@ -277,6 +286,8 @@ store_parse(TupleTableSlot *slot, AucRow *row)
 	row->lane_id = isnull ? 0 : DatumGetInt32(value);
 	value = slot_getattr(slot, COL_KEYS_LEFT, &isnull);
 	row->keys_left = !isnull && DatumGetBool(value);
+	(void) slot_getattr(slot, COL_VERIFIED_AT, &isnull);
+	row->verified = !isnull;
 	(void) slot_getattr(slot, COL_CONSOLIDATED_AT, &isnull);
 	row->consolidated = !isnull;
 	row->tid = slot->tts_tid;

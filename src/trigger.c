@@ -188,6 +188,8 @@ auction__auctions_insert(PG_FUNCTION_ARGS)
 	{
 		if (row.route == AUC_ROUTE_REDIS)
 		{
+			/* as in rest.c: a router decides from it once it commits */
+			ForceSyncCommit();
 			row.lane_id = pick_lane(row.auction.id);
 			row.keys_left = true;
 			if (row.lane_id == 0 && !auc_trigger_restoring())

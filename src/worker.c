@@ -314,7 +314,8 @@ auc_worker_recover(MemoryContext context)
 	error_context_stack = NULL;
 	HOLD_INTERRUPTS();
 	EmitErrorReport();
-	AbortCurrentTransaction();
+	/* also one that was left in a subtransaction */
+	AbortOutOfAnyTransaction();
 	LWLockReleaseAll();
 	ConditionVariableCancelSleep();
 	pgstat_report_wait_end();

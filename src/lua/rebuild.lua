@@ -1,10 +1,10 @@
 #!lua
 -- rebuild.lua: writes an auction anew.      KEYS term auction:ID book:ID
---   ARGV term first(0/1) last(0/1) npairs (amount user)*npairs
+--   ARGV term begin|add|show last(0/1) npairs (amount user)*npairs
 --        channel price leader bid_count ends_at status retracted
 --
 -- The chunks of one rebuild come over many turns of the router, appends in
--- between.  The first deletes the old book and notes the term; all appends
+-- between.  To begin deletes the old book and notes the term; all appends
 -- since then are in the new one, too, and it is whole when the chunks have
 -- brought everything up to that moment.  A chunk that does not find the note
 -- belongs to a rebuild that Redis has forgotten.
@@ -16,19 +16,23 @@ end
 
 local npairs = tonumber(ARGV[4])
 local state = 5 + 2 * npairs
-if ARGV[2] == '1' then
+if ARGV[2] == 'add' then
+  if redis.call('HGET', KEYS[2], 'rebuild') ~= term then
+    return {'GONE'}
+  end
+else
   local price, leader, bid_count, ends_at, status = unpack(ARGV, state + 1,
                                                            state + 5)
-  redis.call('UNLINK', KEYS[3])
-  redis.call('HDEL', KEYS[2], 'book')
   redis.call('HSET', KEYS[2], 'price', price, 'leader', leader,
-             'bid_count', bid_count, 'ends_at', ends_at, 'status', status,
-             'rebuild', term)
+             'bid_count', bid_count, 'ends_at', ends_at, 'status', status)
+  if ARGV[2] == 'begin' then
+    redis.call('UNLINK', KEYS[3])
+    redis.call('HDEL', KEYS[2], 'book')
+    redis.call('HSET', KEYS[2], 'rebuild', term)
+  end
   redis.call('PUBLISH', ARGV[state],
              table.concat({price, leader ~= '' and leader or '-', bid_count,
                            ends_at, status}, ' '))
-elseif redis.call('HGET', KEYS[2], 'rebuild') ~= term then
-  return {'GONE'}
 end
 
 if npairs > 0 then

@@ -401,25 +401,25 @@ redis('RENAME', '{a:1}:x', $book);
 
 # --- rebuild
 
-# The state after the pairs of a chunk: (first, last, pairs).
+# The pairs of a chunk, and the state.
 sub rebuild
 {
-	my ($in_term, $first, $last, $retracted, @pairs) = @_;
-	return script('rebuild', [ $term, $auction, $book ], $in_term, $first,
+	my ($in_term, $stage, $last, $retracted, @pairs) = @_;
+	return script('rebuild', [ $term, $auction, $book ], $in_term, $stage,
 		$last, scalar(@pairs) / 2, @pairs, $channel, 500, 4, 4, 2000, 'o',
 		$retracted);
 }
 
 my @keys = ($term, $auction, $book);
 nothing_changes('rebuild under another term',
-	sub { rebuild(13, 1, 1, 0) }, [ 'TERM', 14 ]);
+	sub { rebuild(13, 'begin', 1, 0) }, [ 'TERM', 14 ]);
 nothing_changes('a later chunk without a first one',
-	sub { rebuild(14, 0, 1, 0, 300, 8) }, ['GONE']);
+	sub { rebuild(14, 'add', 1, 0, 300, 8) }, ['GONE']);
 redis('HSET', $auction, 'book', 4);
-is_deeply(rebuild(14, 1, 0, 2, 400, 7, 500, 4), ['OK'], 'a first chunk');
+is_deeply(rebuild(14, 'begin', 0, 2, 400, 7, 500, 4), ['OK'], 'a first chunk');
 is_deeply(book_of(9, 2), [ 0, 4, 500, 4, 4, 500, 7, 400 ],
 	'replaces the old book, which is not complete then');
-is_deeply(rebuild(14, 0, 1, 2, 300, 8), ['OK'], 'a last chunk');
+is_deeply(rebuild(14, 'add', 1, 2, 300, 8), ['OK'], 'a last chunk');
 is_deeply(book_of(9, 2), [ 1, 4, 500, 4, 4, 500, 7, 400, 8, 300 ],
 	'completes it');
 is_deeply(
@@ -430,21 +430,26 @@ is_deeply(
 	},
 	'the state is as given');
 nothing_changes('a chunk behind the last one',
-	sub { rebuild(14, 0, 1, 2, 900, 9) }, ['GONE']);
+	sub { rebuild(14, 'add', 1, 2, 900, 9) }, ['GONE']);
 is_deeply(
-	script('rebuild', \@keys, 14, 1, 1, 0, $channel, 100, '', 0, 2000, 'o', 0),
+	script('rebuild', \@keys, 14, 'begin', 1, 0, $channel, 100, '', 0, 2000, 'o', 0),
 	['OK'], 'one chunk without a bid');
 is_deeply(book_of(9), [ 1, 0, 100, '' ], 'an empty book');
-rebuild(14, 1, 0, 0, 500, 4);
+rebuild(14, 'begin', 0, 0, 500, 4);
 append(14, 4, 5, 5, price => 600, leader => 6, count => 5, first => 5,
 	pairs => [ 600, 6 ]);
-rebuild(14, 0, 1, 0, 300, 8);
+rebuild(14, 'add', 1, 0, 300, 8);
 is_deeply(book_of(9), [ 1, 5, 600, 6, 6, 600, 4, 500, 8, 300 ],
 	'an append between the chunks is in the book, and not taken back');
-rebuild(14, 1, 0, 0, 500, 4);
+redis('HSET', $auction, 'price', 1);
+is_deeply(rebuild(14, 'show', 0, 0), ['OK'], 'just shown');
+is(redis('HGET', $auction, 'price'), 500, '... the state is there');
+is_deeply([ @{ book_of(9) }[ 4 .. 9 ] ], [ 6, 600, 4, 500, 8, 300 ],
+	'... the book is as it was');
+rebuild(14, 'begin', 0, 0, 500, 4);
 redis('HSET', $term, 'term', 15);
 nothing_changes('the next router, which has not begun it',
-	sub { rebuild(15, 0, 1, 0, 300, 8) }, ['GONE']);
+	sub { rebuild(15, 'add', 1, 0, 300, 8) }, ['GONE']);
 redis('HSET', $term, 'term', 14);
 
 # --- remove
@@ -464,7 +469,7 @@ nothing_changes('append without memory',
 	sub { append(14, 6, 7, 7, count => 2, first => 2) }, qr/OOM/);
 nothing_changes('take without memory', sub { take('u1', 'i1', 0) }, qr/OOM/);
 nothing_changes('rebuild without memory',
-	sub { rebuild(14, 1, 1, 0) }, qr/OOM/);
+	sub { rebuild(14, 'begin', 1, 0) }, qr/OOM/);
 is_deeply(book_of(1), [ 1, 1, 100, 5, 1, 100 ],
 	'book without memory: reads');
 is_deeply(script('remove', \@keys, 14), ['OK'],

@@ -10,6 +10,7 @@ use strict;
 use warnings;
 
 use AuctionTest;
+use AuctionTest::Stream;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -20,260 +21,13 @@ attach($node, 'postgres', $redis, lanes => 2);
 
 sub sql { return $node->safe_psql('postgres', @_); }
 
-# --- The auctions: lot N is 1000 + N on table, 2000 + N on redis ---------
-
-# The windows of soft closes are so long, or so short, that the time a bid
-# takes cannot matter. Lot 1: a step that nothing can reach; 2: not started;
-# 3: quarantined. The history is held back (see there).
-sql(<<'SQL');
-SELECT setseed(0.1729);
-INSERT INTO auction.increment_tables VALUES ('odd', 0, 50), ('odd', 300, 7),
-	('odd', 1000, 200), ('odd', 4000, 1), ('odd', 20000, 500);
-CREATE TABLE lots AS
-SELECT lot, CASE WHEN random() < .6 THEN 'proxy' ELSE 'open' END AS kind,
-	now() + CASE lot WHEN 2 THEN '10 hours' ELSE '-1 hour' END::interval
-		AS starts_at,
-	now() + interval '12 hours' AS ends_at,
-	(ARRAY[0, 1, 100, 950, 5000])[1 + floor(random() * 5)] AS start_price,
-	CASE lot WHEN 1 THEN 9007199254740991
-		ELSE (ARRAY[1, 5, 100])[1 + floor(random() * 3)] END AS increment,
-	CASE WHEN lot > 1 THEN (ARRAY['ebay_us', 'odd', NULL])
-		[1 + floor(random() * 3)] END AS increment_table,
-	CASE WHEN random() < .5 THEN floor(random() * 4000) END::bigint AS reserve,
-	CASE WHEN random() < .5 THEN 10 ^ (2 + floor(random() * 5)) END::bigint
-		AS buy_now,
-	(ARRAY['24 hours', '1 hour', NULL, NULL]::interval[])
-		[1 + floor(random() * 4)] AS extend_window,
-	random() AS soft,
-	CASE WHEN random() < .15 THEN 'journal' ELSE 'redis' END AS durability
-FROM generate_series(1, 64) lot;
-ALTER TABLE lots ADD PRIMARY KEY (lot), ADD reserve_price bigint,
-	ADD buy_now_price bigint, ADD extend_by interval,
-	ADD extend_limit timestamptz;
-UPDATE lots SET reserve_price = start_price + reserve,
-	buy_now_price = start_price + coalesce(reserve, 0) + buy_now,
-	extend_by = extend_window * CASE WHEN soft < .5 THEN 1 ELSE 2 END,
-	extend_limit = CASE WHEN extend_window IS NULL OR soft < .3 THEN NULL
-		WHEN soft < .8 THEN now() + interval '20 hours'
-		ELSE now() + interval '9 days' END;
-INSERT INTO auction.auctions (id, seller_id, kind, starts_at, ends_at,
-	start_price, increment, increment_table, reserve_price, buy_now_price,
-	extend_window, extend_by, extend_limit, durability, route)
-SELECT base + lot, 0, kind, starts_at, ends_at, start_price, increment,
-	increment_table, reserve_price, buy_now_price, extend_window, extend_by,
-	extend_limit, durability, route
-FROM lots, (VALUES (1000, 'table'), (2000, 'redis')) r (base, route);
-UPDATE auction._state SET status = 'q', reason = 'test'
-WHERE auction_id IN (1003, 2003);
-
--- When a closed auction is consolidated is a matter of time, and what is
--- refused from then on with it. So nothing is before the stream is over.
-CREATE FUNCTION not_yet() RETURNS trigger LANGUAGE plpgsql
-	AS $$ BEGIN RAISE 'the stream is not over yet'; END $$;
-CREATE TRIGGER not_yet BEFORE INSERT ON auction.history
-	FOR EACH STATEMENT EXECUTE FUNCTION not_yet();
-
--- Bids with whole amounts: auction.bids hides some.
-CREATE VIEW placed AS
-SELECT j.* FROM auction.journal j JOIN auction._state s USING (auction_id)
- WHERE consolidated_at IS NULL
-UNION ALL
-SELECT h.* FROM auction.history h JOIN auction._state s USING (auction_id)
- WHERE consolidated_at IS NOT NULL;
-SQL
-
-# --- Running operations ---------------------------------------------------
-
-# A call is one operation, or the bids of one place_bids().
-sql(<<'SQL');
-CREATE TABLE ops (n int PRIMARY KEY, call int NOT NULL, lot int NOT NULL,
-	kind text NOT NULL, user_id bigint, amount bigint, bid_no bigint);
-CREATE INDEX ON ops (call);
-CREATE TABLE verdicts (route text, n int, accepted bool, reason text,
-	bid_no bigint, price bigint, leader_id bigint, reserve_met bool,
-	ends_at timestamptz, durability text, error text,
-	PRIMARY KEY (route, n));
-
-CREATE FUNCTION base(route text) RETURNS bigint IMMUTABLE
-	RETURN CASE route WHEN 'table' THEN 1000 ELSE 2000 END;
-
-CREATE FUNCTION run_bids(r text, c int, first int) RETURNS void
-BEGIN ATOMIC
-	INSERT INTO verdicts
-	SELECT r, first - 1 + v.ordinality, accepted, reason, bid_no, price,
-		leader_id, reserve_met, ends_at, durability
-	FROM auction.place_bids(ARRAY(
-		SELECT ROW(base(r) + lot, user_id, amount, NULL, NULL)
-			::auction.bid_request
-		FROM ops WHERE call = c ORDER BY n)) WITH ORDINALITY v;
-END;
-
-CREATE PROCEDURE run_one(r text, o ops) LANGUAGE plpgsql AS $$
-DECLARE
-	id bigint := base(r) + o.lot;
-	request uuid := md5(r || o.n)::uuid;
-	v auction.bid_result;
-BEGIN
-	CASE o.kind
-	WHEN 'place_bid' THEN
-		v := auction.place_bid(id, o.user_id, o.amount, request);
-	WHEN 'buy_now' THEN
-		v := auction.buy_now(id, o.user_id, request, to_jsonb(o.n));
-	WHEN 'insert' THEN
-		INSERT INTO auction.bids (auction_id, user_id, amount, attributes)
-		VALUES (id, o.user_id, o.amount, to_jsonb(o.n))
-		RETURNING bids.bid_no INTO v.bid_no;
-		v.accepted := true;
-	WHEN 'retract' THEN
-		SELECT true, price, leader_id, reserve_met
-		INTO v.accepted, v.price, v.leader_id, v.reserve_met
-		FROM auction.retract_bid(id, o.bid_no, 'op ' || o.n);
-	WHEN 'close' THEN
-		v.accepted := auction.close_auction(id);
-	WHEN 'cancel' THEN
-		v.accepted := auction.cancel_auction(id, 'op ' || o.n);
-	END CASE;
-	INSERT INTO verdicts VALUES (r, o.n, v.accepted, v.reason, v.bid_no,
-		v.price, v.leader_id, v.reserve_met, v.ends_at, v.durability);
-END $$;
-
--- What an error says is compared, too, but for the auction's number.
-CREATE PROCEDURE run_call(r text, c int) LANGUAGE plpgsql AS $$
-DECLARE
-	o ops;
-	detail text;
-BEGIN
-	SELECT * INTO o FROM ops WHERE call = c ORDER BY n LIMIT 1;
-	IF o.kind = 'place_bids' THEN
-		PERFORM run_bids(r, c, o.n);
-	ELSE
-		CALL run_one(r, o);
-	END IF;
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-	INSERT INTO verdicts (route, n, error) VALUES (r, o.n, concat(SQLSTATE,
-		' ', replace(SQLERRM, (base(r) + o.lot)::text, 'X'), ': ', detail));
-END $$;
-
-CREATE PROCEDURE replay(r text, first int, last int) LANGUAGE plpgsql AS $$
-BEGIN
-	FOR c IN first .. last LOOP
-		CALL run_call(r, c);
-		COMMIT;
-	END LOOP;
-END $$;
-SQL
-
-# --- Drawing them ---------------------------------------------------------
-
-sql(<<'SQL');
-CREATE FUNCTION draw(n int) RETURNS int
-	RETURN floor(random() * n);
-
--- Mostly an open lot; 0: there is no such auction.
-CREATE FUNCTION draw_lot() RETURNS int LANGUAGE plpgsql AS $$
-DECLARE
-	open int[] := ARRAY(SELECT auction_id - 1000 FROM auction._state
-		WHERE status = 'o' AND auction_id < 2000 ORDER BY 1);
-BEGIN
-	IF random() < .93 THEN
-		RETURN open[1 + draw(cardinality(open))];
-	END IF;
-	RETURN draw(65);
-END $$;
-
--- Around what decides: the least bid, the leader's maximum, the reserve, the
--- buy-now price, and amounts that were bid before. User 0 is the seller.
-CREATE PROCEDURE draw_bid(INOUT o ops) LANGUAGE plpgsql AS $$
-DECLARE
-	s auction.standings;
-	h auction._state;
-	some bigint;
-	r float8 := random();
-BEGIN
-	SELECT * INTO s FROM auction.standings WHERE id = 1000 + o.lot;
-	SELECT * INTO h FROM auction._state WHERE auction_id = 1000 + o.lot;
-	some := greatest(coalesce(s.least_bid, s.price + 1) - s.price, 1);
-	o.user_id := CASE WHEN random() < .03 THEN 0 ELSE 1 + draw(10) END;
-	IF r BETWEEN .62 AND .76 THEN
-		o.user_id := coalesce(s.leader_id, o.user_id);
-	END IF;
-	o.amount := CASE
-		WHEN r < .20 THEN s.least_bid
-		WHEN r < .40 THEN s.least_bid + floor(random() * 3 * some)
-		WHEN r < .47 THEN s.least_bid - 1
-		WHEN r < .55 THEN h.leader_max
-		WHEN r < .62 THEN (SELECT amount FROM auction.journal
-			WHERE auction_id = s.id AND bid_no = 1 + draw(s.bid_count::int))
-		WHEN r < .69 THEN h.leader_max + 1 + floor(random() * some)
-		WHEN r < .72 THEN h.leader_max + 1
-		WHEN r < .76 THEN h.leader_max - draw(2)
-		WHEN r < .90 THEN h.reserve_price - 1 + draw(3)
-		WHEN r < .93 THEN h.buy_now_price - 1 + draw(2)
-		ELSE s.price + draw(3) END;
-	o.amount := greatest(0, least(coalesce(o.amount, s.price, 7),
-		9007199254740991));
-END $$;
-
--- Often the leader's best bid; also those that are gone, or were never there.
-CREATE PROCEDURE draw_retraction(INOUT o ops) LANGUAGE plpgsql AS $$
-BEGIN
-	IF random() < .4 THEN
-		SELECT bid_no INTO o.bid_no FROM auction.journal
-		WHERE auction_id = 1000 + o.lot AND retracted_at IS NULL
-		ORDER BY amount DESC, bid_no LIMIT 1;
-	END IF;
-	o.bid_no := coalesce(o.bid_no, draw(2 + (SELECT coalesce(max(bid_no), 0)
-		FROM auction.journal WHERE auction_id = 1000 + o.lot)::int));
-END $$;
-
-CREATE PROCEDURE draw_call(c int, first int) LANGUAGE plpgsql AS $$
-DECLARE
-	r float8 := random();
-	o ops;
-BEGIN
-	o.call := c;
-	o.kind := CASE WHEN r < .35 THEN 'place_bid' WHEN r < .48 THEN 'place_bids'
-		WHEN r < .85 THEN 'insert' WHEN r < .915 THEN 'buy_now'
-		WHEN r < .99 THEN 'retract' WHEN r < .995 THEN 'close'
-		ELSE 'cancel' END;
-	FOR i IN 0 .. CASE o.kind WHEN 'place_bids' THEN 1 + draw(5) ELSE 0 END
-	LOOP
-		o.n := first + i;
-		o.lot := CASE WHEN i % 3 < 2 THEN coalesce(o.lot, draw_lot())
-			ELSE draw_lot() END;
-		IF o.kind IN ('place_bid', 'place_bids', 'insert', 'buy_now') THEN
-			CALL draw_bid(o);
-		ELSIF o.kind = 'retract' THEN
-			CALL draw_retraction(o);
-		END IF;
-		INSERT INTO ops SELECT o.*;
-	END LOOP;
-END $$;
-
-CREATE PROCEDURE make_stream(total int) LANGUAGE plpgsql AS $$
-DECLARE
-	c int := 1;
-	next int := 1;
-BEGIN
-	PERFORM setseed(0.6174);
-	WHILE next <= total LOOP
-		CALL draw_call(c, next);
-		CALL run_call('table', c);
-		COMMIT;
-		next := 1 + (SELECT max(n) FROM ops);
-		c := c + 1;
-	END LOOP;
-END $$;
-SQL
+create_stream($node, 'postgres');
 
 # --- The stream, on table, then on redis ----------------------------------
 
-note 'the stream: seeds 0.1729 and 0.6174';
 sql("CALL make_stream($operations)");
 my $calls = sql('SELECT max(call) FROM ops');
 my $done = "SELECT count(*) FROM verdicts WHERE route = 'redis'";
-
 
 # Until the replay that is going on has come so much further.
 sub wait_further
@@ -330,7 +84,7 @@ sub check_top_bids
 {
 	my ($when) = @_;
 
-	is(sql(<<'SQL'), '0', "$when: top_bids is the same on both routes, and right");
+	is(sql(<<'SQL'), '0', "$when: top_bids is what stands");
 WITH top AS (SELECT id, t.* FROM auction.auctions, auction.top_bids(id, 99) t),
 best AS (SELECT DISTINCT ON (auction_id, user_id) b.*, price
 	FROM placed b JOIN auction.standings s ON s.id = auction_id
@@ -341,11 +95,6 @@ right_ones AS (SELECT auction_id, rank() OVER (PARTITION BY auction_id
 	FROM best)
 SELECT (SELECT count(*) FROM (TABLE top EXCEPT TABLE right_ones) x)
 	+ (SELECT count(*) FROM (TABLE right_ones EXCEPT TABLE top) x)
-	+ (SELECT count(*) FROM
-		(SELECT id, rank, user_id, amount FROM top WHERE id < 2000) t
-		FULL JOIN (SELECT id - 1000 AS id, rank, user_id, amount FROM top
-			WHERE id > 2000) r USING (id, rank, user_id, amount)
-		WHERE t IS NULL OR r IS NULL)
 SQL
 	return;
 }
@@ -386,12 +135,252 @@ check_books('in the end');
 
 # --- Verdicts -------------------------------------------------------------
 
-# Whether a verdict says that the end has moved; where to, is computed below.
+# Of the end only whether it has ever moved; where to, is computed below.
 sql(<<'SQL');
 CREATE VIEW comparable AS
-SELECT route, n, accepted, reason, bid_no, price, leader_id, reserve_met, error,
-	ends_at <> lag(ends_at) OVER (PARTITION BY route, lot, ends_at IS NULL
-		ORDER BY n) AS moved
-FROM verdicts v JOIN ops o USING (n, bid_no);
+SELECT route, n, v.accepted, v.reason, v.bid_no, v.price, v.leader_id,
+	v.reserve_met, v.error, v.ends_at <> l.ends_at AS moved
+FROM verdicts v JOIN ops USING (n) LEFT JOIN lots l USING (lot);
 SQL
-sql('DROP VIEW comparable');
+my $differ = <<'SQL';
+FROM (SELECT * FROM comparable WHERE route = 'table') t
+	FULL JOIN (SELECT * FROM comparable WHERE route = 'redis') r USING (n)
+	JOIN ops o USING (n)
+WHERE to_jsonb(t) - 'route' IS DISTINCT FROM to_jsonb(r) - 'route'
+SQL
+my $n = sql('SELECT count(*) FROM ops');
+is(sql("SELECT count(*) $differ"), '0', "$n verdicts are the same")
+  or diag sql("SELECT o, t, r $differ ORDER BY n LIMIT 5");
+is(sql($done), $n, 'there is one for each operation');
+cmp_ok(sql(<<'SQL'), '>', 100, 'some were decided while Redis was away');
+SELECT count(*) FROM verdicts v JOIN ops USING (n) JOIN lots l USING (lot)
+WHERE v.route = 'redis' AND v.accepted
+	AND (v.durability, l.durability) = ('journal', 'redis')
+SQL
+
+# Tests: what the stream has to have, it has, some times.
+sub check_happened
+{
+	my ($query, @wanted) = @_;
+	my %n = map { split /\|/ } split /\n/, sql($query);
+
+	note join ', ', map { "$_ $n{$_}" } sort keys %n;
+	cmp_ok($n{$_} // 0, '>', 2, "\"$_\" happened") foreach @wanted;
+	return;
+}
+
+my @kinds = qw(place_bid place_bids insert buy_now retract close cancel);
+check_happened(<<'SQL', map { ("$_: no", "$_: yes") } @kinds);
+SELECT kind || CASE WHEN accepted THEN ': yes' ELSE ': no' END, count(*)
+FROM ops JOIN verdicts USING (n) WHERE route = 'redis' GROUP BY 1
+SQL
+my @reasons = qw(too_low already_leading not_available not_started closed
+  cancelled seller quarantined unknown_auction);
+check_happened(<<'SQL', @reasons, qw(RB009 42704));
+SELECT coalesce(reason, substring(error FROM 'rejected: (\w+)'),
+	substring(error FROM '^\w+'), 'false'), count(*)
+FROM verdicts WHERE route = 'redis' AND accepted IS NOT true GROUP BY 1
+SQL
+check_happened(<<'SQL', 'end moved', 'price fell', 'reserve not met', 'reserve met');
+SELECT 'end moved', count(*) FROM comparable WHERE route = 'redis' AND moved
+UNION ALL
+SELECT CASE WHEN reserve_met THEN 'reserve met' ELSE 'reserve not met' END,
+	count(*)
+FROM verdicts WHERE route = 'redis' AND reserve_met IS NOT NULL GROUP BY 1
+UNION ALL
+SELECT 'price fell', count(*) FROM
+	(SELECT price, lag(price) OVER (PARTITION BY lot ORDER BY n) AS before
+	FROM verdicts JOIN ops USING (n)
+	WHERE route = 'redis' AND price IS NOT NULL) v
+WHERE price < before
+SQL
+
+# --- The same, computed from the bids -------------------------------------
+
+# taken: what was accepted; gone: by which operation it was retracted. A lot is
+# over, and cancelled, from those operations on.
+sql(<<'SQL');
+CREATE TABLE taken AS
+SELECT o.n, o.lot, o.user_id, v.bid_no, o.kind = 'buy_now' AS buy,
+	CASE o.kind WHEN 'buy_now' THEN buy_now_price ELSE o.amount END AS amount,
+	o.kind = 'buy_now' OR coalesce(l.kind = 'open'
+		AND o.amount >= buy_now_price, false) AS ending,
+	(SELECT min(n) FROM ops r JOIN verdicts w USING (n)
+	  WHERE w.route = 'table' AND w.accepted AND r.kind = 'retract'
+		AND (r.lot, r.bid_no) = (o.lot, v.bid_no)) AS gone
+FROM ops o JOIN verdicts v USING (n) JOIN lots l USING (lot)
+WHERE v.route = 'table' AND v.bid_no IS NOT NULL AND v.accepted;
+CREATE INDEX ON taken (lot);
+
+ALTER TABLE lots ADD over int, ADD cancelled int;
+WITH ends AS (
+	SELECT n, lot, 'bid' AS kind FROM taken WHERE ending
+	UNION ALL
+	SELECT n, lot, kind FROM ops JOIN verdicts v USING (n)
+	WHERE route = 'table' AND accepted AND kind IN ('close', 'cancel'))
+UPDATE lots SET over = e.over, cancelled = e.cancelled FROM
+	(SELECT lot, min(n) AS over, min(n) FILTER (WHERE kind = 'cancel')
+		AS cancelled FROM ends GROUP BY lot) e
+WHERE e.lot = lots.lot;
+SQL
+
+# result: what the bids up to operation "at" that stand by then make of a lot.
+sql(<<'SQL' . price_sql() . <<'SQL');
+CREATE FUNCTION step_of(l lots, amount bigint) RETURNS bigint
+	RETURN coalesce((SELECT t.increment FROM auction.increment_tables t
+		WHERE name = l.increment_table AND from_price <= amount
+		ORDER BY from_price DESC LIMIT 1), l.increment);
+
+CREATE TYPE result AS (price bigint, leader_id bigint, top bigint, met bool,
+	lowest bigint, n bigint);
+CREATE FUNCTION result(l lots, at int) RETURNS result LANGUAGE sql STABLE AS $$
+WITH best AS (
+	SELECT DISTINCT ON (user_id) user_id, amount, bid_no, buy FROM taken t
+	WHERE t.lot = l.lot AND t.n <= at AND (gone IS NULL OR gone > at)
+	ORDER BY user_id, amount DESC, bid_no),
+ranked AS (
+	SELECT *, rank() OVER (ORDER BY amount DESC, bid_no) AS rank FROM best),
+two AS (
+	SELECT max(user_id) FILTER (WHERE rank = 1) AS leader_id,
+		max(amount) FILTER (WHERE rank = 1) AS top,
+		max(amount) FILTER (WHERE rank = 2) AS second,
+		bool_or(buy) FILTER (WHERE rank = 1) AS bought FROM ranked),
+priced AS (SELECT leader_id, top,
+SQL
+	AS price FROM (SELECT (l).*, two.*, step_of(l, second) AS step FROM two) x)
+SELECT price, leader_id, top,
+	CASE WHEN l.reserve_price IS NOT NULL
+		THEN leader_id IS NOT NULL AND price >= l.reserve_price END,
+	CASE WHEN leader_id IS NULL THEN l.start_price
+		ELSE price + step_of(l, price) END,
+	(SELECT count(*) FROM taken t WHERE t.lot = l.lot AND t.n <= at)
+FROM priced $$;
+
+CREATE TABLE model AS
+SELECT o.*, l, after, coalesce(lag(after) OVER (PARTITION BY o.lot ORDER BY o.n),
+		result(l, 0)) AS before,
+	CASE WHEN o.lot = 3 THEN 'quarantined' WHEN o.n > cancelled THEN 'cancelled'
+		WHEN o.n > over THEN 'closed' ELSE 'open' END AS status
+FROM ops o LEFT JOIN lots l USING (lot), result(l, o.n) after;
+SQL
+
+# Why it is refused: a reason, an SQLSTATE, or that the function says false.
+sql(<<'SQL');
+CREATE FUNCTION why_no_bid(m model) RETURNS text RETURN CASE
+	WHEN (m.l).lot IS NULL THEN 'unknown_auction'
+	WHEN m.status <> 'open' THEN m.status
+	WHEN (m.l).starts_at > now() THEN 'not_started'
+	WHEN m.user_id = 0 THEN 'seller'
+	WHEN m.kind = 'buy_now' THEN CASE
+		WHEN (m.l).buy_now_price IS NULL OR (m.before).leader_id IS NOT NULL
+			AND (m.before).met IS NOT false THEN 'not_available' END
+	WHEN (m.l).kind = 'proxy' AND m.user_id = (m.before).leader_id THEN
+		CASE WHEN m.amount <= (m.before).top THEN 'already_leading' END
+	WHEN m.amount < least((m.before).lowest, CASE (m.l).kind WHEN 'open'
+		THEN (m.l).buy_now_price END) THEN 'too_low' END;
+
+CREATE FUNCTION why_no_change(m model) RETURNS text RETURN CASE
+	WHEN (m.l).lot IS NULL THEN '42704'
+	WHEN m.kind = 'close' THEN CASE WHEN m.status <> 'open' THEN 'false' END
+	WHEN m.kind = 'cancel' AND m.status = 'cancelled' THEN 'false'
+	WHEN m.status IN ('quarantined', 'cancelled') THEN 'RB009'
+	WHEN m.kind = 'cancel' THEN NULL
+	WHEN m.bid_no NOT BETWEEN 1 AND (m.before).n THEN '42704'
+	WHEN EXISTS (SELECT FROM taken t WHERE gone < m.n
+		AND (t.lot, t.bid_no) = (m.lot, m.bid_no)) THEN 'RB009' END;
+
+CREATE VIEW expected AS
+SELECT m.n, m.kind, why, CASE WHEN is_bid AND why IS NULL THEN (after).n END
+	AS bid_no, after, is_bid
+FROM model m, LATERAL (SELECT m.kind NOT IN ('retract', 'close', 'cancel')) k (is_bid),
+	LATERAL (SELECT CASE WHEN is_bid THEN why_no_bid(m) ELSE why_no_change(m) END)
+		w (why);
+SQL
+
+# An INSERT, a close, a cancellation do not tell all; nor does an error.
+$differ = <<'SQL';
+FROM expected e JOIN verdicts v USING (n)
+WHERE v.route = 'table' AND (
+	(coalesce(v.accepted, false), v.bid_no) IS DISTINCT FROM
+		(e.why IS NULL, e.bid_no)
+	OR coalesce(v.reason, substring(v.error FROM '^RB001.*rejected: (\w+)'),
+		substring(v.error FROM '^\w+'), CASE WHEN NOT v.accepted THEN 'false' END)
+		IS DISTINCT FROM e.why
+	OR v.error IS NULL AND e.kind NOT IN ('insert', 'close', 'cancel')
+		AND why IS DISTINCT FROM 'unknown_auction'
+		AND (v.price, v.leader_id, v.reserve_met) IS DISTINCT FROM
+			((e.after).price, (e.after).leader_id, (e.after).met))
+SQL
+is(sql("SELECT count(*) $differ"), '0',
+	'verdicts follow from the bids before them')
+  or diag sql("SELECT e, v $differ ORDER BY n LIMIT 5");
+
+# Extended by more than the window, an end is out of reach for the next bid.
+is(sql(<<'SQL'), '0', 'ends are where the bids have moved them to');
+SELECT count(*) FROM verdicts v JOIN ops o USING (n) JOIN lots l USING (lot)
+WHERE v.ends_at IS NOT NULL AND v.ends_at <> coalesce(
+	(SELECT CASE WHEN l.extend_by > l.extend_window THEN min(moved)
+		ELSE max(moved) END
+	FROM taken t JOIN auction.bids b USING (bid_no),
+		least(b.placed_at + l.extend_by, l.extend_limit) moved
+	WHERE b.auction_id = base(v.route) + l.lot AND t.lot = l.lot
+		AND t.n <= v.n AND NOT t.ending AND l.extend_window = '24 hours'),
+	l.ends_at)
+SQL
+
+# --- Rows -----------------------------------------------------------------
+
+# Tests: all rows are the same but for auction, times, route, lane.
+sub check_rows
+{
+	my ($when) = @_;
+	my %id = (
+		'auction._state' => 'auction_id',
+		'auction.standings' => 'id',
+		'auction.bids' => 'auction_id',
+		'placed' => 'auction_id');
+
+	foreach my $table (sort keys %id)
+	{
+		my $rows = <<"SQL";
+SELECT $id{$table} % 1000 AS lot, to_jsonb(t) - ARRAY(SELECT attname::text
+		FROM pg_attribute WHERE attrelid = '$table'::regclass
+			AND atttypid = 'timestamptz'::regtype)
+	- '{id, auction_id, route, lane_id, position, request_id, checksum, keys_left}'::text[]
+FROM $table t WHERE $id{$table} / 1000 =
+SQL
+		is( sql("SELECT count(*) FROM ($rows 1 EXCEPT ALL $rows 2) x")
+			  . sql("SELECT count(*) FROM ($rows 2 EXCEPT ALL $rows 1) x"),
+			'00', "$when: $table is the same on both routes");
+	}
+	check_auctions($node, 'postgres', 1000, 3000);
+	check_journal($node, 'postgres', $when);
+	return;
+}
+
+check_rows('journal');
+sql('CALL end_stream()');
+sql("SELECT auction.close_auction(id) FROM auction.standings"
+	  . " WHERE status = 'open'");
+poll_until($node, 'postgres', <<'SQL');
+SELECT bool_and(consolidated_at IS NOT NULL OR status = 'quarantined')
+FROM auction.standings
+SQL
+is( sql("SELECT id FROM auction.standings WHERE status = 'quarantined'"
+		  . " ORDER BY 1"),
+	"1003\n2003", 'all is consolidated, but what was quarantined');
+check_rows('history');
+check_top_bids('history');
+foreach my $id (split /\n/, sql(<<'SQL'))
+SELECT min(id) FROM auction.standings WHERE status = 'consolidated'
+	AND bid_count > retracted_count GROUP BY route
+SQL
+{
+	is(sql_error($node, 'postgres', "SELECT auction.$_"),
+		'RB009', "consolidated, $_: refused")
+	  foreach ("retract_bid($id, 1, 'late')", "cancel_auction($id, 'late')");
+}
+
+$node->stop;
+$redis->stop;
+done_testing();

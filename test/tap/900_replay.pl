@@ -1,9 +1,10 @@
-# Real bids, replayed on both routes, by each way to place a bid; verdict by
-# verdict the same as a recomputation in SQL that shares no code with rules.c.
+# Real bids, replayed on both routes; verdict by verdict the same as a
+# recomputation in SQL that shares no code with rules.c.
 #
-# The bids are ../shared/data/ebay_cartier_bids.csv beside the tree, taken as
-# plain open bids with increment 1.  Where that is absent: as many generated
-# ones, from a fixed seed.
+# The bids are ../shared/data/ebay_cartier_bids.csv beside the tree: as plain
+# open bids with increment 1, by each way to place a bid; and as the bids of
+# proxy auctions that they are, the final prices of which are known. Where the
+# file is absent: generated ones from a fixed seed, and only the former.
 
 use strict;
 use warnings;
@@ -185,6 +186,206 @@ SQL
 	  if $function ne 'insert';
 }
 
+# --- As the proxy auctions that they were ------------------------------
+
+# recorded: as in the file. raised: of a winner the file has no maximum, but
+# what the final price tells of it; so his last bid of his highest amount gets
+# a maximum that nobody reaches.
+sub prepare_proxies
+{
+	(my $answers = $csv) =~ s/_bids/_expected/;
+
+	sql(<<'SQL');
+CREATE TABLE answers (auction_id bigint, bids int, open_price bigint,
+	final_price bigint, class text);
+CREATE TABLE proxy_verdicts (way text, replay text, first bigint, n bigint,
+	accepted bool, reason text, bid_no bigint, price bigint, leader_id bigint,
+	route text, PRIMARY KEY (way, n));
+SQL
+	sql("\\copy answers FROM '$answers' (FORMAT csv, HEADER)");
+	sql(<<'SQL');
+CREATE TABLE replays AS
+SELECT replay, lot, start_price, class, final_price, auction_id, n, user_id,
+	amount
+FROM source s JOIN lots USING (auction_id) JOIN answers USING (auction_id),
+	(VALUES ('recorded'), ('raised')) r (replay)
+WHERE replay = 'recorded' OR class = 'exact';
+UPDATE replays r SET amount = 1000000000000
+WHERE replay = 'raised' AND n =
+	(SELECT max(s.n) FROM source s,
+		(SELECT user_id, amount FROM source WHERE auction_id = r.auction_id
+		ORDER BY amount DESC, n LIMIT 1) best
+	WHERE (s.auction_id, s.user_id, s.amount)
+		= (r.auction_id, best.user_id, best.amount));
+
+CREATE PROCEDURE replay_proxies(way text, what text, first bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+	b record;
+BEGIN
+	FOR b IN SELECT * FROM replays WHERE replay = what ORDER BY n
+	LOOP
+		INSERT INTO proxy_verdicts
+		SELECT way, what, first, b.n, r.accepted, r.reason, r.bid_no, r.price,
+			r.leader_id, r.route
+		FROM auction.place_bid(first + b.lot, b.user_id, b.amount) r;
+	END LOOP;
+END $$;
+SQL
+	return;
+}
+
+# What each bid must get, from the accepted ones before it: who of them has the
+# best amount, who the second best, and what that makes.
+sub prepare_model
+{
+	sql(<<'SQL' . price_sql() . <<'SQL');
+CREATE FUNCTION step_over(amount bigint) RETURNS bigint
+	RETURN (SELECT increment FROM auction.increment_tables
+		WHERE name = 'ebay_us' AND from_price <= amount
+		ORDER BY from_price DESC LIMIT 1);
+CREATE TABLE proxy_taken (way text, lot bigint, n bigint, user_id bigint,
+	amount bigint);
+CREATE INDEX ON proxy_taken (way, lot);
+CREATE TYPE proxy_state AS (leader_id bigint, top bigint, price bigint);
+CREATE FUNCTION state_after(w text, l bigint, start_price bigint, at bigint)
+RETURNS proxy_state LANGUAGE sql STABLE AS $$
+WITH best AS (
+	SELECT DISTINCT ON (user_id) user_id, amount, n FROM proxy_taken
+	WHERE way = w AND lot = l AND n <= at ORDER BY user_id, amount DESC, n),
+ranked AS (SELECT *, rank() OVER (ORDER BY amount DESC, n) AS rank FROM best),
+two AS (
+	SELECT max(user_id) FILTER (WHERE rank = 1) AS leader_id,
+		max(amount) FILTER (WHERE rank = 1) AS top,
+		max(amount) FILTER (WHERE rank = 2) AS second FROM ranked)
+SELECT leader_id, top,
+SQL
+	FROM two, LATERAL (SELECT step_over(second), 'proxy', NULL::bigint,
+		NULL::bigint, false) s (step, kind, reserve_price, buy_now_price, bought)
+$$;
+CREATE VIEW proxy_differ AS
+SELECT way, replay, n, v FROM replays r JOIN proxy_verdicts v USING (replay, n),
+	state_after(way, lot, start_price, n - 1) b,
+	state_after(way, lot, start_price, n) a,
+	LATERAL (SELECT CASE
+		WHEN user_id = b.leader_id THEN
+			CASE WHEN amount <= b.top THEN 'already_leading' END
+		WHEN amount < CASE WHEN b.leader_id IS NULL THEN start_price
+			ELSE b.price + step_over(b.price) END THEN 'too_low' END) w (reason)
+WHERE (v.accepted, v.reason, v.price, v.leader_id)
+	IS DISTINCT FROM (w.reason IS NULL, w.reason, a.price, a.leader_id);
+SQL
+	return;
+}
+
+# Tests: how many final prices are the real ones, of those that can be.
+sub check_final_prices
+{
+	my ($way, $replay) = @_;
+	my %wanted =
+	  $replay eq 'raised'
+	  ? (exact => '101 of 102')
+	  : (capped => '14 of 14', tie => '2 of 2');
+	my $final = <<"SQL";
+(SELECT DISTINCT ON (lot) r.*, price, leader_id FROM replays r
+	JOIN proxy_verdicts v USING (replay, n)
+  WHERE way = '$way' ORDER BY lot, n DESC) f
+SQL
+	foreach my $class (sort keys %wanted)
+	{
+		my $right = sql(<<"SQL");
+SELECT count(*) FILTER (WHERE price = final_price) || ' of ' || count(*)
+FROM $final WHERE class = '$class'
+SQL
+		note "$way: class $class: $right final prices";
+		is($right, $wanted{$class}, "$way: final prices of class $class");
+		note "$way: not so: $_" foreach split /\n/, sql(<<"SQL");
+SELECT format('auction %s: %s, really %s', auction_id, price, final_price)
+FROM $final WHERE class = '$class' AND price <> final_price
+SQL
+	}
+	is(sql(<<"SQL"), '0', "$way: a tie is the earlier bidder's");
+SELECT count(*) FROM $final WHERE class = 'tie' AND leader_id <>
+	(SELECT user_id FROM replays r WHERE (r.replay, r.lot) = (f.replay, f.lot)
+	  ORDER BY amount DESC, n LIMIT 1)
+SQL
+	return;
+}
+
+my %proxy_first = (
+	'table recorded' => 1_100_000,
+	'redis recorded' => 1_200_000,
+	'table raised' => 1_300_000,
+	'redis raised' => 1_400_000);
+
+sub replay_proxies
+{
+	foreach my $way (sort keys %proxy_first)
+	{
+		my ($route, $replay) = split / /, $way;
+		my $first = $proxy_first{$way};
+
+		sql(<<"SQL");
+INSERT INTO auction.auctions (id, seller_id, kind, start_price, increment_table,
+	ends_at, route)
+SELECT DISTINCT $first + lot, 0, 'proxy', start_price, 'ebay_us',
+	now() + interval '1 day', '$route'
+FROM replays WHERE replay = '$replay';
+CALL replay_proxies('$way', '$replay', $first);
+INSERT INTO proxy_taken
+SELECT way, lot, n, user_id, amount FROM replays
+	JOIN proxy_verdicts USING (replay, n) WHERE way = '$way' AND accepted;
+SQL
+		is( sql("SELECT count(*) FROM proxy_differ WHERE way = '$way'"),
+			'0', "$way: proxy verdicts as recomputed, bid by bid")
+		  or diag sql("SELECT v FROM proxy_differ WHERE way = '$way' LIMIT 5");
+		is( sql("SELECT count(*), min(route) FROM proxy_verdicts v"
+				  . " WHERE way = '$way' AND route = '$route'"),
+			sql("SELECT count(*), '$route' FROM replays"
+				  . " WHERE replay = '$replay'"),
+			"$way: a verdict for each bid, on that route");
+		check_final_prices($way, $replay);
+	}
+	return;
+}
+
+# Tests: bids and winners are those of the verdicts.
+sub check_proxies
+{
+	my ($when) = @_;
+	my $source = $when eq 'history' ? 'auction.history' : 'auction.journal';
+
+	is(sql(<<"SQL"), '0', "$when: whole amounts of proxy bids are kept");
+SELECT count(*) FROM
+ (SELECT first + lot AS auction_id, r.user_id, amount, bid_no FROM replays r
+	JOIN proxy_verdicts USING (replay, n) WHERE accepted) e
+ FULL JOIN (SELECT * FROM $source WHERE auction_id > 1100000) b
+	USING (auction_id, user_id, amount, bid_no)
+WHERE e IS NULL OR b IS NULL
+SQL
+	is(sql(<<"SQL"), '0', "$when: price, leader, winner of proxy auctions");
+SELECT count(*) FROM
+ (SELECT DISTINCT ON (first, lot) first + lot AS id, v.price, v.leader_id,
+	CASE '$when' WHEN 'history' THEN v.leader_id END AS winner_id
+  FROM replays JOIN proxy_verdicts v USING (replay, n)
+  ORDER BY first, lot, n DESC) e
+ FULL JOIN (SELECT * FROM auction.standings WHERE id > 1100000) s USING (id)
+WHERE (e.price, e.leader_id, e.winner_id)
+	IS DISTINCT FROM (s.price, s.leader_id, s.winner_id)
+SQL
+	check_auctions($node, 'postgres', 1_100_000, 1_500_000);
+	return;
+}
+
+my $proxies = -r $csv;
+SKIP:
+{
+	skip "real proxy auctions: $csv is not there", 1 if !$proxies;
+	prepare_proxies();
+	prepare_model();
+	replay_proxies();
+}
+
 # --- What is left of it ------------------------------------------------
 
 wait_applied($node, 'postgres');
@@ -211,6 +412,7 @@ SQL
 }
 
 check_bids('journal');
+check_proxies('journal') if $proxies;
 sql('SELECT auction.close_auction(id) FROM auction.auctions');
 poll_until($node, 'postgres',
 	"SELECT bool_and(status IN ('consolidated', 'quarantined'))"
@@ -220,6 +422,7 @@ SELECT count(*) FROM auction.standings WHERE status <> 'consolidated'
 SQL
 is(sql('SELECT count(*) FROM auction.journal'), '0', 'the journal is empty');
 check_bids('history');
+check_proxies('history') if $proxies;
 
 $node->stop;
 $redis->stop;

@@ -306,13 +306,10 @@ test_names(void)
 	   is(auc_route_name(AUC_ROUTE_REDIS), "redis"), "names of routes");
 	ok(is(auc_level_name(AUC_LEVEL_REDIS), "redis") &&
 	   is(auc_level_name(AUC_LEVEL_JOURNAL), "journal"), "names of levels");
-	ok(is(auc_kind_name(AUC_KIND_OPEN), "open") &&
-	   is(auc_kind_name(AUC_KIND_PROXY), "proxy"), "names of kinds");
 	ok(is(auc_reason_name((AucReason) 99), "unknown") &&
 	   is(auc_status_name((AucStatus) '?'), "unknown") &&
 	   is(auc_route_name((AucRoute) '?'), "unknown") &&
-	   is(auc_level_name((AucLevel) 0), "unknown") &&
-	   is(auc_kind_name((AucKind) '?'), "unknown"),
+	   is(auc_level_name((AucLevel) 0), "unknown"),
 	   "what a damaged row holds is unknown");
 
 	/* They are stored: letters in rows and records, levels in rows. */
