@@ -284,10 +284,12 @@ attempt(AucVerifyWork work, int n, const int64 *ids)
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (!is_data_error(error->sqlerrcode))
-			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (!is_data_error(error->sqlerrcode))
+			ReThrowError(error);
 		reason = error->message;
 	}
 	PG_END_TRY();
