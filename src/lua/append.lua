@@ -35,10 +35,12 @@ local function show(key, book, from, npairs)
   local first = tonumber(ARGV[from + 6])
   local joined = bid_count == '0'
 
-  -- The book is whole up to the mark; without its sorted set, up to nothing.
+  -- The book is whole up to the mark; without its sorted set, up to nothing,
+  -- unless every bid up to there is retracted.
   if first > 0 then
     local mark = tonumber(redis.call('HGET', key, 'book') or '0')
-    if mark > 0 and redis.call('EXISTS', book) == 0 then
+    if mark > 0 and redis.call('EXISTS', book) == 0 and
+       mark ~= tonumber(redis.call('HGET', key, 'retracted') or '0') then
       mark = 0
     end
     joined = first <= mark + 1

@@ -32,8 +32,8 @@ our @EXPORT = qw(
   new_node start_redis attach new_auction poll poll_until worker_pid
   wait_workers wait_lanes wait_applied wait_status wait_gone
   start_bidders stop_bidders finish_bidders check_answers check_auctions
-  check_journal price_sql sql_error ask restart_killed start_psql finish_psql
-  wait_waiting
+  check_journal price_sql shown wait_shown sql_error ask restart_killed start_psql
+  finish_psql wait_waiting
 );
 
 my $test_dir = dirname(dirname(abs_path(__FILE__)));
@@ -512,6 +512,52 @@ WHERE s.status <> 'q' AND
   OR o.kind = 'open' AND o.leader_id IS DISTINCT FROM o.last_id)
 SQL
 	return;
+}
+
+# What Redis shows of an auction: price, leader (if any), number of bids, up to
+# which of them its book is whole, number of retracted ones; then the book, each
+# bidder with his best amount.
+sub shown
+{
+	my ($redis, $lane, $id) = @_;
+	my @state = split /\n/,
+	  $redis->cli('HMGET', "{auction:$lane}:auction:$id",
+		'price', 'leader', 'bid_count', 'book', 'retracted'), -1;
+	my %best = split /\n/,
+	  $redis->cli('ZRANGE', "{auction:$lane}:book:$id", '0', '-1',
+		'WITHSCORES');
+
+	$state[4] ||= 0;
+	return join ' ', grep { $_ ne '' } @state,
+	  map { "$_ $best{$_}" } sort { $a <=> $b } keys %best;
+}
+
+# Until Redis shows of each auction what its row and its bids are, the book
+# whole. Nothing must be under way.
+sub wait_shown
+{
+	my ($node, $db, $redis, @ids) = @_;
+	my $list = join ', ', @ids;
+	my $expected = $node->safe_psql($db, <<"SQL");
+SELECT l.lane, s.id, concat_ws(' ', price, leader_id, bid_count, bid_count,
+	retracted_count, (SELECT string_agg(user_id || ' ' || best, ' '
+		ORDER BY user_id) FROM
+		(SELECT user_id, max(amount) AS best FROM auction.journal
+		  WHERE auction_id = s.id AND retracted_at IS NULL GROUP BY 1) b))
+FROM auction.standings s JOIN auction.lanes l ON l.id = lane_id
+WHERE s.id IN ($list)
+SQL
+	foreach (split /\n/, $expected)
+	{
+		my ($lane, $id, $wanted) = split /\|/;
+		my $last = '';
+		eval {
+			poll("Redis shows it",
+				sub { return ($last = shown($redis, $lane, $id)) eq $wanted; });
+		} or croak "Redis does not show auction $id as "
+		  . substr($wanted, 0, 200) . ', but as ' . substr($last, 0, 200);
+	}
+	return 1;
 }
 
 # Kills the postmaster alone, and starts it again when it is gone and the

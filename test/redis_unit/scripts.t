@@ -396,6 +396,11 @@ is_deeply(book_of(1), [ 0, 3, 300, 3 ], 'a lost sorted set: not complete');
 redis('HSET', $auction, 'retracted', 3);
 is_deeply(book_of(1, 3), [ 1, 3, 300, 3 ],
 	'none is needed where every bid is retracted');
+append(14, 4, 5, 5, price => 50, leader => 9, count => 4, first => 4,
+	pairs => [ 50, 9 ]);
+is_deeply(book_of(9, 3), [ 1, 4, 50, 9, 9, 50 ],
+	'... and the next bid begins a whole one');
+redis('HSET', $auction, 'price', 300, 'leader', 3, 'bid_count', 3, 'book', 3);
 redis('HDEL', $auction, 'retracted');
 redis('RENAME', '{a:1}:x', $book);
 
@@ -436,7 +441,7 @@ is_deeply(
 	['OK'], 'one chunk without a bid');
 is_deeply(book_of(9), [ 1, 0, 100, '' ], 'an empty book');
 rebuild(14, 'begin', 0, 0, 500, 4);
-append(14, 4, 5, 5, price => 600, leader => 6, count => 5, first => 5,
+append(14, 5, 6, 6, price => 600, leader => 6, count => 5, first => 5,
 	pairs => [ 600, 6 ]);
 rebuild(14, 'add', 1, 0, 300, 8);
 is_deeply(book_of(9), [ 1, 5, 600, 6, 6, 600, 4, 500, 8, 300 ],
@@ -462,11 +467,11 @@ is_deeply(script('remove', \@keys, 14), ['OK'], 'remove what is not there');
 
 # --- Out of memory, a read-only script, a restart
 
-append(14, 5, 6, 6, count => 1, first => 1, pairs => [ 100, 1 ]);
+append(14, 6, 7, 7, count => 1, first => 1, pairs => [ 100, 1 ]);
 my $small = redis('CONFIG', 'GET', 'maxmemory')->[1];
 redis('CONFIG', 'SET', 'maxmemory', 1);
 nothing_changes('append without memory',
-	sub { append(14, 6, 7, 7, count => 2, first => 2) }, qr/OOM/);
+	sub { append(14, 7, 8, 8, count => 2, first => 2) }, qr/OOM/);
 nothing_changes('take without memory', sub { take('u1', 'i1', 0) }, qr/OOM/);
 nothing_changes('rebuild without memory',
 	sub { rebuild(14, 'begin', 1, 0) }, qr/OOM/);
@@ -475,10 +480,10 @@ is_deeply(book_of(1), [ 1, 1, 100, 5, 1, 100 ],
 is_deeply(script('remove', \@keys, 14), ['OK'],
 	'remove without memory: frees some');
 redis('CONFIG', 'SET', 'maxmemory', $small);
-is_deeply(append(14, 6, 7, 7, count => 1, first => 1), ['OK'],
+is_deeply(append(14, 7, 8, 8, count => 1, first => 1), ['OK'],
 	'with memory again: appended');
 
 redis('SCRIPT', 'FLUSH');
-like(append(14, 7, 8, 8), qr/^ERROR NOSCRIPT/, 'scripts can be lost');
+like(append(14, 8, 9, 9), qr/^ERROR NOSCRIPT/, 'scripts can be lost');
 
 done_testing();
