@@ -382,6 +382,8 @@ answer_unloaded(AucLoad *load, int index)
 		answer(index, AUC_ANSWER_MOVED, 0);
 	else if (load->result == AUC_LOAD_BUSY)
 		answer(index, AUC_ANSWER_BUSY, 0);
+	else if (slot->kind == AUC_REQUEST_BOOK)
+		answer(index, AUC_ANSWER_RESTING, 0);
 	else
 	{
 		memset(&slot->verdict, 0, sizeof(slot->verdict));
@@ -414,22 +416,29 @@ lane_decides(AucRouter *router, AucRouterLane *rl, AucAnswerKind *refusal)
 	}
 }
 
-/* Whoever asks for this wants the auction live. */
+/*
+ * Whoever asks for this wants the auction live.  A book is asked for by its
+ * auction's state; and one that was left unfinished, when its auction came to
+ * rest, is finished for whoever reads it next.
+ */
 static bool
 loads(AucRequestKind kind)
 {
 	return kind == AUC_REQUEST_BID || kind == AUC_REQUEST_BUY ||
-		kind == AUC_REQUEST_CLOSE || kind == AUC_REQUEST_REFRESH;
+		kind == AUC_REQUEST_CLOSE || kind == AUC_REQUEST_REFRESH ||
+		kind == AUC_REQUEST_BOOK;
 }
 
 /*
  * The steward's own requests do not wait for somebody who holds the auction's
- * lock: it has other auctions to look after, and comes back.
+ * lock: it has other auctions to look after, and comes back.  Nor does a
+ * reader, who has the tables.
  */
 static bool
 gives_way(const AucSlot *slot)
 {
 	return slot->kind == AUC_REQUEST_REFRESH ||
+		slot->kind == AUC_REQUEST_BOOK ||
 		(slot->kind == AUC_REQUEST_CLOSE && !slot->force);
 }
 

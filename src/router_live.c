@@ -167,6 +167,7 @@ auc_router_unload_idle(AucRouter *router, TimestampTz now)
 	hash_seq_init(&scan, router->live);
 	while ((live = hash_seq_search(&scan)) != NULL)
 		if (!live->releasing && at_rest(live) &&
+			!live->check_book && !live->rebuild_book &&
 			TimestampDifferenceExceeds(live->used_at, now,
 									   IDLE_SECONDS * 1000))
 			forget(router, live);

@@ -55,7 +55,8 @@ typedef enum AucAnswerKind
 	AUC_ANSWER_RESTING,			/* not live, or no book: use the tables */
 	AUC_ANSWER_RESUBMIT,		/* not recorded; the backend may try again */
 	AUC_ANSWER_MOVED,			/* route is not redis: start from the row */
-	AUC_ANSWER_BUSY,			/* steward: somebody holds its lock, later */
+	AUC_ANSWER_BUSY,			/* somebody holds its lock: the steward comes
+								 * back, a reader takes the tables */
 	AUC_ANSWER_UNKNOWN,			/* outcome unknown */
 	AUC_ANSWER_RECOVERING,		/* the errors of errors.h, not recorded */
 	AUC_ANSWER_FENCED,

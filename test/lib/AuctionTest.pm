@@ -533,7 +533,8 @@ sub shown
 }
 
 # Until Redis shows of each auction what its row and its bids are, the book
-# whole. Nothing must be under way.
+# whole. Nothing must be under way. A book that was left unfinished when its
+# auction came to rest is finished for its next reader, so somebody reads.
 sub wait_shown
 {
 	my ($node, $db, $redis, @ids) = @_;
@@ -552,8 +553,12 @@ SQL
 		my ($lane, $id, $wanted) = split /\|/;
 		my $last = '';
 		eval {
-			poll("Redis shows it",
-				sub { return ($last = shown($redis, $lane, $id)) eq $wanted; });
+			poll(
+				"Redis shows it",
+				sub {
+					$node->safe_psql($db, "SELECT auction.top_bids($id, 1)");
+					return ($last = shown($redis, $lane, $id)) eq $wanted;
+				});
 		} or croak "Redis does not show auction $id as "
 		  . substr($wanted, 0, 200) . ', but as ' . substr($last, 0, 200);
 	}
