@@ -577,7 +577,8 @@ CREATE AGGREGATE auction._tally(user_id bigint, amount bigint, bid_no bigint,
 	buy_now bool) (
 	SFUNC = auction._tally_add,
 	STYPE = internal,
-	FINALFUNC = auction._tally_result
+	FINALFUNC = auction._tally_result,
+	PARALLEL = SAFE
 );
 
 -- API: internal

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "lock.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -12,6 +13,7 @@
  * 2 (lockfuncs.c); other extensions use small numbers of their own.
  */
 #define AUC_LOCK_CLASS	0xA0C7
+#define AUC_LOCK_CLASS_INCREMENTS	0xA0C8
 
 static void
 set_tag(LOCKTAG *tag, int64 auction_id)
@@ -56,4 +58,16 @@ auc_lock_held(int64 auction_id)
 
 	set_tag(&tag, auction_id);
 	return LockHeldByMe(&tag, ExclusiveLock);
+}
+
+void
+auc_lock_increments(const char *name)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0,
+						 hash_bytes((const unsigned char *) name,
+									(int) strlen(name)),
+						 AUC_LOCK_CLASS_INCREMENTS);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }

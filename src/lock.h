@@ -1,12 +1,13 @@
 /*
- * lock.h: the lock of one auction (rules 2 and 3).
+ * lock.h: the lock of one auction (rules 2 and 3), and of an increment table.
  *
  * A heavyweight lock in a class of its own beside the advisory locks, so that
  * no SQL can take it by accident.  Exclusive; held to the end of the
  * transaction, or given back at once.
  *   held by   bids on route table, DELETE of the auction and UPDATE of a
- *             deciding column (not INSERT: see trigger.c), the steward's closes
- *             on route table, verify and consolidate
+ *             deciding column (not INSERT: see trigger.c), retract_bid and
+ *             cancel_auction, the steward's closes on route table, verify and
+ *             consolidate
  *   tested by the router while it loads the auction, without waiting
  * The drain does not take it: while the committed route is redis it alone
  * writes the state row.  Nobody waits for a router while holding it, but for
@@ -21,5 +22,11 @@ extern void auc_lock_acquire(int64 auction_id);
 extern bool auc_lock_try(int64 auction_id);
 extern void auc_lock_release(int64 auction_id); /* what acquire/try took once */
 extern bool auc_lock_held(int64 auction_id);	/* by this transaction */
+
+/*
+ * Who changes rows of an increment table, to the end of his transaction: that
+ * it is a table then depends on all of them.  Names may share a lock.
+ */
+extern void auc_lock_increments(const char *name);
 
 #endif							/* AUC_LOCK_H */

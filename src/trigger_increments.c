@@ -3,7 +3,8 @@
  *
  * Each row by itself is checked by the table's own constraints.  That a table
  * begins at 0, and its length, are looked at when the transaction ends (a
- * deferred trigger), so that it can be entered in any order.  A table that an
+ * deferred trigger), so that it can be entered in any order; until then nobody
+ * else changes it (auc_lock_increments).  A table that an
  * open auction uses does not change at all, and those that the extension
  * brings never do; they are copied under another name instead.
  */
@@ -14,6 +15,7 @@
 #include "commands/extension.h"
 #include "errors.h"
 #include "increments.h"
+#include "lock.h"
 #include "owner.h"
 #include "statement.h"
 #include "trigger.h"
@@ -91,6 +93,7 @@ auction__increments_change(PG_FUNCTION_ARGS)
 		if (name == NULL)
 			continue;			/* the constraint says so */
 		refuse_shipped(name);
+		auc_lock_increments(name);
 		refuse_used(name);
 	}
 	return PointerGetDatum(trigger->tg_newtuple != NULL ?

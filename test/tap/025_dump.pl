@@ -128,6 +128,7 @@ sub check_restored
 
 dump_to("$dir/plain.sql");
 dump_to("$dir/custom.dump", '-Fc');
+dump_to("$dir/inserts.sql", '--inserts');
 
 # The copy must not meet the Redis of the original: it is another owner.
 $redis->kill9;
@@ -178,6 +179,18 @@ is( $node->safe_psql(
 	'21',
 	'... with all its bids');
 check_journal($node, 'copy', 'copy');
+
+# ---- row by row, each a transaction of its own ----
+
+sql('CREATE DATABASE rows');
+$node->command_ok(
+	[
+		'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('rows'),
+		'-f', "$dir/inserts.sql"
+	],
+	'restored from INSERTs');
+check_restored('rows', $node, 'rows');
+sql('DROP DATABASE rows WITH (FORCE)');
 
 # ---- into a cluster where the library is not preloaded, and back ----
 
