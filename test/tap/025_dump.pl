@@ -74,6 +74,11 @@ SQL
 poll_until($node, 'postgres',
 	'SELECT count(consolidated_at) = 2 FROM auction.standings'
 	  . " WHERE status = 'cancelled'");
+# the steward has nothing left to do, so nothing changes any more
+poll_until($node, 'postgres', <<'SQL');
+SELECT NOT EXISTS (SELECT FROM auction._refresh) AND NOT EXISTS
+	(SELECT FROM auction._state WHERE keys_left AND consolidated_at IS NOT NULL)
+SQL
 
 # What a restored database must have, row by row.
 my %content = (
