@@ -708,8 +708,9 @@ AS 'MODULE_PATHNAME', 'auction_top_bids'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION auction.top_bids(bigint, int) IS
-'each bidder''s best bid, best first: from the book in Redis while the auction '
-'is live, else from the tables';
+'each bidder''s best bid, best first, at most n of them (at least 1, else '
+'22023): from the book in Redis while the auction is live and n is at most 64, '
+'else from the tables';
 
 -- API: public
 CREATE FUNCTION auction.wait_applied(timeout interval DEFAULT '10s')

@@ -60,7 +60,7 @@ sub check_top_bids
 	my ($when) = @_;
 
 	is(sql(<<'SQL'), '0', "$when: top_bids is what stands");
-WITH top AS (SELECT id, t.* FROM auction.auctions, auction.top_bids(id, 99) t),
+WITH top AS (SELECT id, t.* FROM auction.auctions, auction.top_bids(id, 64) t),
 best AS (SELECT DISTINCT ON (auction_id, user_id) b.*, price
 	FROM placed b JOIN auction.standings s ON s.id = auction_id
 	WHERE retracted_at IS NULL

@@ -155,7 +155,9 @@ SQL
 
 	push @ways,
 	  [ 'standing', "SELECT * FROM auction.standing($id)", qr/\|$price\|/ ],
-	  [ 'top_bids', "SELECT * FROM auction.top_bids($id, 100)",
+	  [ 'top_bids', "SELECT * FROM auction.top_bids($id)",
+		qr/^1\|\d+\|$price$/m ],
+	  [ 'top_bids of the tables', "SELECT * FROM auction.top_bids($id, 1000)",
 		qr/^1\|\d+\|$price$/m ]
 	  if $role eq 'app';
 	attempt($role, "$when: $_->[0]", $_->[1], $_->[2]) foreach @ways;
@@ -313,6 +315,13 @@ like($redis->cli('ZRANGE', "{auction:1}:book:$live", 0, -1, 'WITHSCORES'),
 like($redis->cli('XRANGE', '{auction:1}:log', '-', '+'),
 	qr/$secret/, 'and the log');
 check_redis($live, 'open');
+
+# top_bids was answered from that book: what only it has comes out.
+my $book = "{auction:1}:book:$live";
+$redis->cli('ZADD', $book, 10, 999);
+attempt('app', 'top_bids reads the book', "SELECT * FROM auction.top_bids($live)",
+	qr/^\d\|999\|10$/m);
+$redis->cli('ZREM', $book, 999);
 
 # Who watches sees that a bid waits, and on which auction; the leader raises.
 $redis->freeze;
