@@ -128,6 +128,7 @@ CREATE TABLE auction._state (
 	closed_at       timestamptz,
 	verified_at     timestamptz,
 	consolidated_at timestamptz,
+	moved_at        timestamptz,  -- last change of route
 	lane_id         int,
 	kind            "char" NOT NULL,
 	durability      "char" NOT NULL,
@@ -141,8 +142,9 @@ CREATE TABLE auction._state (
 CREATE INDEX _state_due ON auction._state (ends_at) WHERE status = 'o';
 CREATE INDEX _state_closed ON auction._state (closed_at)
 	WHERE status IN ('c', 'x') AND consolidated_at IS NULL;
-CREATE INDEX _state_keys_left ON auction._state (consolidated_at)
-	WHERE consolidated_at IS NOT NULL AND keys_left;
+CREATE INDEX _state_keys_left
+	ON auction._state ((coalesce(consolidated_at, moved_at)))
+	WHERE keys_left AND (consolidated_at IS NOT NULL OR route = 't');
 CREATE INDEX _state_increment_table ON auction._state (increment_table)
 	WHERE status = 'o' AND increment_table IS NOT NULL;
 
@@ -258,6 +260,32 @@ CREATE TABLE auction._lane_terms (
 	run_id      text,             -- of the Redis that confirmed last
 	possible_loss_after bigint    -- position; NULL: none known
 );
+
+-- API: public, to read
+-- Written with the change itself: by whoever moves an auction to redis, in his
+-- transaction; by the drain, with the move record; by the rollout.
+CREATE TABLE auction.route_log (
+	id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+	auction_id  bigint,           -- NULL: all that are not pinned
+	by_role     text,
+	from_route  text,
+	to_route    text,
+	why         text NOT NULL,
+	took        interval,
+	detail      text
+);
+CREATE INDEX route_log_auction ON auction.route_log (auction_id, id);
+COMMENT ON TABLE auction.route_log IS
+'Every change of a route, and of the rollout. Only the engine writes it; old rows may be deleted.';
+COMMENT ON COLUMN auction.route_log.at IS 'When the route was changed, by the clock of the primary; the change is visible from its commit on.';
+COMMENT ON COLUMN auction.route_log.auction_id IS 'NULL: a change of the rollout, which concerns every auction that is not pinned.';
+COMMENT ON COLUMN auction.route_log.by_role IS 'The role that has called the function; of a rollout the one that set it; of the guard the steward''s.';
+COMMENT ON COLUMN auction.route_log.from_route IS 'table or redis; NULL: a change of the rollout.';
+COMMENT ON COLUMN auction.route_log.to_route IS 'table or redis; NULL: a change of the rollout.';
+COMMENT ON COLUMN auction.route_log.why IS 'manual: auction.set_route(); pin: auction.pin_route(); rollout: auction.set_rollout(); roll_back: auction.roll_back(); guard: the guard has rolled back.';
+COMMENT ON COLUMN auction.route_log.took IS 'From the request to the change; NULL: a change of the rollout.';
+COMMENT ON COLUMN auction.route_log.detail IS 'What else there is to say, in words; NULL: nothing.';
 
 -- API: public, to read
 -- Records whose own content could not be applied (rule 8), and those of the
@@ -462,7 +490,7 @@ SELECT a.id, a.seller_id, a.title, a.kind,
 		WHEN 'q' THEN 'quarantined'
 	END AS status,
 	CASE s.route WHEN 't' THEN 'table' WHEN 'r' THEN 'redis' END AS route,
-	s.lane_id, s.starts_at, s.ends_at, s.start_price, s.increment,
+	s.lane_id, s.moved_at, s.starts_at, s.ends_at, s.start_price, s.increment,
 	s.increment_table, a.extend_window, a.extend_by, s.extend_limit,
 	CASE s.durability WHEN 'r' THEN 'redis' WHEN 'j' THEN 'journal' END
 		AS durability,
@@ -488,8 +516,9 @@ COMMENT ON VIEW auction.standings IS
 COMMENT ON COLUMN auction.standings.status IS
 'open; closed: over, being verified; consolidated: over, bids in history; cancelled: over without a winner, see reason; quarantined: something is wrong, see reason.';
 COMMENT ON COLUMN auction.standings.ends_at IS 'As extended by bids so far (soft close).';
-COMMENT ON COLUMN auction.standings.route IS 'How its bids are decided: table or redis.';
+COMMENT ON COLUMN auction.standings.route IS 'How its bids are decided: table or redis; auction.set_route() changes it.';
 COMMENT ON COLUMN auction.standings.lane_id IS 'auction.lanes.id; NULL: it never was on route redis.';
+COMMENT ON COLUMN auction.standings.moved_at IS 'When its route changed last; NULL: never, it has the one it began with.';
 COMMENT ON COLUMN auction.standings.price IS 'In the currency''s minor unit; start_price before the first bid.';
 COMMENT ON COLUMN auction.standings.leader_id IS 'Who has the best bid, of equal ones the earliest; NULL: nobody.';
 COMMENT ON COLUMN auction.standings.least_bid IS 'Least amount that is acceptable now from anybody but the leader of a proxy auction; NULL: none is, or the auction is over.';
@@ -643,6 +672,24 @@ COMMENT ON FUNCTION auction.cancel_auction(bigint, text) IS
 'winner, no more bids; false if it was cancelled before. Refused (RB009) once '
 'it is consolidated, or while it is quarantined. No such auction: 42704. '
 'NULLs: 22004; empty reason: 22023';
+
+/* ---- routes ---- */
+
+-- API: public
+CREATE FUNCTION auction.set_route(auction_id bigint, route text)
+RETURNS bool
+AS 'MODULE_PATHNAME', 'auction_set_route'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION auction.set_route(bigint, text) IS
+'moves an open auction to route "table" or "redis" while it is being bid on; '
+'false if it is there already. To "redis": in this transaction, and the '
+'auction''s bids wait until it ends. To "table": by itself, whatever becomes of '
+'this transaction; when the function returns it is done, and a call that is '
+'cancelled may still complete. Not open: RB009. No such auction: 42704. Another '
+'route: 22023. NULLs: 22004. "redis" without an attached server: RB010. Errors '
+'of the lane: RB003 it may yet be moved; RB004, RB006, RB007 not moved; RB008 '
+'this transaction has changed the auction';
 
 /* ---- reads ---- */
 
@@ -811,6 +858,8 @@ SELECT pg_catalog.pg_extension_config_dump('auction.history_7', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.lanes', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.lanes_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('auction._lane_terms', '');
+SELECT pg_catalog.pg_extension_config_dump('auction.route_log', '');
+SELECT pg_catalog.pg_extension_config_dump('auction.route_log_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.dead_letters', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.dead_letters_id_seq', '');
 

@@ -4,7 +4,8 @@
  * A bid looks up its route and goes one of two ways: bid_table.c decides it
  * here and now, bid_slot.c hands it to the router.  Either may find that the
  * route is another one by now (rules 2 and 14); then the bid starts again from
- * the row.  It ends, because routes are changed by hand, not by bids.
+ * the row, if need be when the move is applied.  It ends, because no bid
+ * changes a route.
  *
  * Bids of one call keep their order.  Neighbours on route redis whose lanes
  * are at the same server are handed over together, which is what makes
@@ -83,8 +84,11 @@ fill_hand_over(const AucBid *bid, int lane_id, AucHandOver *hand_over)
 static bool
 take_answer(const AucHandOver *hand_over, AucBidResult *result)
 {
-	if (hand_over->answer == AUC_ANSWER_MOVED)
+	if (hand_over->answer != AUC_ANSWER_VERDICT)
 	{
+		if (hand_over->answer == AUC_ANSWER_MOVING)
+			auc_bid_await_applied(hand_over->auction_id, hand_over->lane_id,
+								  hand_over->until);
 		auc_route_forget(hand_over->auction_id);
 		return false;
 	}
@@ -358,7 +362,7 @@ place_run(AucBidList *list, int first, int n)
 			list->accepted++;
 	}
 	for (i = 0; moved && i < n; i++)
-		if (list->run[i].answer == AUC_ANSWER_MOVED)
+		if (list->run[i].answer != AUC_ANSWER_VERDICT)
 			place_one(list, first + i);
 }
 

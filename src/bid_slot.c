@@ -297,6 +297,7 @@ static void
 read_bid(const AucSlot *slot, AucHandOver *bid)
 {
 	bid->answer = slot->answer;
+	bid->until = slot->until;
 	bid->verdict = slot->verdict;
 	bid->level = slot->level;
 }
@@ -474,7 +475,8 @@ auc_bid_hand_over(int nbids, AucHandOver *bids)
 					   GetCurrentTimestamp() < until)
 					(void) hand_over_wave(server, bids, i, 1, nbids, until);
 				if (bids[i].answer != AUC_ANSWER_VERDICT &&
-					bids[i].answer != AUC_ANSWER_MOVED)
+					bids[i].answer != AUC_ANSWER_MOVED &&
+					bids[i].answer != AUC_ANSWER_MOVING)
 					report(&bids[i], bids[i].answer, false,
 						   count_accepted(done + n, bids), nbids);
 			}
@@ -502,7 +504,9 @@ fill_ask(AucSlot *slot, const AucAsk *ask)
 	slot->force = ask->force;
 	slot->wanted = ask->wanted;
 	slot->has_request_id = false;
-	slot->attributes_len = 0;
+	slot->attributes_len = ask->attributes_len;
+	if (ask->attributes_len > 0)
+		memcpy(slot->u.attributes, ask->attributes, ask->attributes_len);
 }
 
 static void
@@ -510,6 +514,7 @@ read_ask(const AucSlot *slot, AucAsk *ask)
 {
 	ask->answer = slot->answer;
 	ask->position = slot->position;
+	ask->until = slot->until;
 	ask->state = slot->state;
 	ask->verdict = slot->verdict;
 	ask->nbook = 0;
@@ -577,38 +582,4 @@ auc_bid_ask(int n, AucAsk **asks, long timeout_ms)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-}
-
-void
-auc_bid_release(int64 auction_id, int lane_id)
-{
-	TimestampTz until = after_ms(auc_guc_overload_timeout);
-	AucAsk		ask = {0};
-	AucAsk	   *asks = &ask;
-
-	ask.kind = AUC_REQUEST_RELEASE;
-	ask.auction_id = auction_id;
-	ask.lane_id = lane_id;
-	/* a router that died has its successor answer "resubmit" */
-	do
-		auc_bid_ask(1, &asks,
-					TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-													until));
-	while (ask.answer == AUC_ANSWER_RESUBMIT && GetCurrentTimestamp() < until);
-	if (ask.answer == AUC_ANSWER_RESTING)
-		return;
-	ereport(ERROR,
-			(errcode(ask.answer == AUC_ANSWER_FENCED ? AUC_ERRCODE_FENCED :
-					 ask.answer == AUC_ANSWER_RECOVERING ?
-					 AUC_ERRCODE_RECOVERING : AUC_ERRCODE_OVERLOADED),
-			 ask.answer == AUC_ANSWER_FENCED ?
-			 errmsg("auction %lld cannot be changed: its lane is fenced",
-					(long long) auction_id) :
-			 ask.answer == AUC_ANSWER_RECOVERING ?
-			 errmsg("auction %lld cannot be changed while its lane recovers",
-					(long long) auction_id) :
-			 errmsg("the router did not let auction %lld go in time",
-					(long long) auction_id),
-			 errdetail("Nothing was changed."),
-			 errhint("See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.")));
 }

@@ -22,7 +22,8 @@ typedef struct AucHandOver
 	const char *attributes;		/* JSON text, attributes_len bytes, or NULL */
 	uint32		attributes_len;
 	/* answer */
-	AucAnswerKind answer;		/* AUC_ANSWER_VERDICT or AUC_ANSWER_MOVED */
+	AucAnswerKind answer;		/* AUC_ANSWER_VERDICT, _MOVED or _MOVING */
+	uint64		until;			/* _MOVING: start again when it is applied */
 	AucVerdict	verdict;
 	AucLevel	level;
 } AucHandOver;
@@ -47,11 +48,14 @@ typedef struct AucAsk
 	AucRequestKind kind;
 	int64		auction_id;
 	int			lane_id;
-	bool		force;			/* CLOSE: also before ends_at */
+	bool		force;			/* CLOSE: also before ends_at; MOVE: patient */
 	int			wanted;			/* BOOK */
+	const char *attributes;		/* MOVE: JSON text, attributes_len bytes */
+	uint32		attributes_len;
 	/* answer */
 	AucAnswerKind answer;
 	uint64		position;
+	uint64		until;			/* AUC_ANSWER_MOVING */
 	AucState	state;
 	AucVerdict	verdict;
 	int			nbook;
@@ -65,6 +69,24 @@ typedef struct AucAsk
  * timeout.  Throws only for cancel and terminate.
  */
 extern void auc_bid_ask(int n, AucAsk **asks, long timeout_ms);
+
+/*
+ * One request, again and again while its router dies or is not there, at most
+ * auction.overload_timeout.
+ */
+extern void auc_bid_ask_patiently(AucAsk *ask);
+/*
+ * Until the record at the position is applied; for that there is no time limit.
+ * ERROR (_NOT_ATTACHED) if the lane is released meanwhile.
+ */
+extern void auc_bid_await_applied(int64 auction_id, int lane_id,
+								  uint64 position);
+/*
+ * ERROR for an answer that is none; "what" was asked for: "closed", "moved".
+ * AUC_ERRCODE_OUTCOME_UNKNOWN, _RECOVERING, _FENCED, else _OVERLOADED.
+ */
+extern void auc_bid_not_done(int64 auction_id, const char *what,
+							 AucAnswerKind answer);
 
 /*
  * Asks the router to let an auction go and waits until it rests; the caller

@@ -38,6 +38,7 @@ size_batch(AucDrain *drain)
 		pfree(batch->records);
 		pfree(batch->ends);
 		pfree(drain->dirty);
+		pfree(drain->moves);
 	}
 	batch->size = auc_guc_drain_batch;
 	batch->records = MemoryContextAlloc(drain->context,
@@ -46,6 +47,8 @@ size_batch(AucDrain *drain)
 									 batch->size * sizeof(uint64));
 	drain->dirty = MemoryContextAlloc(drain->context,
 									  batch->size * sizeof(AucDrainRow *));
+	drain->moves = MemoryContextAlloc(drain->context,
+									  batch->size * sizeof(int64));
 }
 
 /* Rule 8: a gap stops this lane and nothing else. */

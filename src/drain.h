@@ -3,6 +3,7 @@
  *
  * drain.c        process, main loop: which lane, how much, when
  * drain_apply.c  records into journal and state rows, in one transaction
+ * drain_move.c   what a move record does beside changing the row
  * drain_dead.c   dead letters and quarantine
  */
 #ifndef AUC_DRAIN_H
@@ -30,6 +31,7 @@ typedef struct AucDrainRow
 	int64		auction_id;		/* hash key */
 	AucRow		row;
 	bool		dirty;			/* in this transaction, not written yet */
+	bool		moved;			/* in this transaction: to route table */
 } AucDrainRow;
 
 /* What one transaction may take, and where each record ends in the tail. */
@@ -52,6 +54,8 @@ typedef struct AucDrain
 	AucDrainBatch batch;
 	AucDrainRow **dirty;		/* rows of the present transaction */
 	int			ndirty;
+	int			nmoves;			/* move records of the present transaction */
+	int64	   *moves;			/* ... their auctions; room for a batch */
 	ErrorData  *fault;			/* of the record that is being buried */
 	double		tokens;			/* rows that may be applied now */
 	TimestampTz tokens_at;
@@ -66,6 +70,11 @@ extern void auc_drain_forget_rows(AucDrainLane *dl);
 extern void auc_drain_set_applied(AucDrainLane *dl, uint64 position);
 /* After the commit: shared memory, and whoever waits. */
 extern void auc_drain_publish(AucDrainLane *dl, uint64 position, uint64 off);
+/* In the present transaction. */
+extern void auc_drain_move(AucDrainLane *dl, AucDrainRow *entry,
+						   const AucRecord *record);
+/* After its commit: whoever has the row now is not the drain any more. */
+extern void auc_drain_moved(AucDrainLane *dl);
 /* Errors that are the record's own fault (rule 8). */
 extern bool auc_drain_is_own_fault(const ErrorData *error);
 /* In the present transaction. */

@@ -128,6 +128,7 @@ auc_drain_forget_rows(AucDrainLane *dl)
 	dl->rows = hash_create("state rows of a lane", 256, &ctl,
 						   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dl->drain->ndirty = 0;
+	dl->drain->nmoves = 0;
 }
 
 /* NULL: no such auction. */
@@ -142,6 +143,7 @@ read_row(AucDrainLane *dl, AucStore *store, int64 auction_id)
 	entry = hash_search(dl->rows, &auction_id, HASH_ENTER, NULL);
 	entry->row = row;
 	entry->dirty = false;
+	entry->moved = false;
 	return entry;
 }
 
@@ -180,6 +182,11 @@ apply_record(AucDrainLane *dl, AucStore *store, const AucRecord *record)
 					   "the auction is quarantined");
 		return false;
 	}
+	if (entry->row.route != AUC_ROUTE_REDIS)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("auction %lld is not on route \"redis\"",
+						(long long) record->auction_id)));
 	if (auc_record_is_bid(record) &&
 		record->bid_no != entry->row.state.bid_count + 1)
 		ereport(ERROR,
@@ -189,6 +196,8 @@ apply_record(AucDrainLane *dl, AucStore *store, const AucRecord *record)
 						(long long) record->auction_id,
 						(long long) entry->row.state.bid_count)));
 	entry->row.state = record->state;
+	if (record->kind == AUC_RECORD_MOVE)
+		auc_drain_move(dl, entry, record);
 	if (!entry->dirty)
 	{
 		entry->dirty = true;
@@ -202,7 +211,10 @@ write_rows(AucDrain *drain, AucStore *store)
 {
 	for (int i = 0; i < drain->ndirty; i++)
 	{
-		auc_store_write(store, &drain->dirty[i]->row, true);
+		if (drain->dirty[i]->moved)
+			auc_store_write_route(store, &drain->dirty[i]->row, true);
+		else
+			auc_store_write(store, &drain->dirty[i]->row, true);
 		drain->dirty[i]->dirty = false;
 	}
 	drain->ndirty = 0;
@@ -245,6 +257,7 @@ apply_run(AucDrainLane *dl, int from, int n)
 	SPI_finish();
 	auc_store_close(store);
 	auc_worker_xact_commit();
+	auc_drain_moved(dl);
 	auc_drain_publish(dl, batch->records[from + n - 1]->position,
 					  batch->ends[from + n - 1]);
 }

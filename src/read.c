@@ -28,7 +28,6 @@
 #include "rest.h"
 #include "settings.h"
 #include "shm.h"
-#include "shm_lane.h"
 #include "statement.h"
 #include "store.h"
 #include "utils/builtins.h"
@@ -252,62 +251,6 @@ close_on_table(int64 auction_id, bool *moved)
 	return closed;
 }
 
-static void
-raise_answer(int64 auction_id, AucAnswerKind answer)
-{
-	switch (answer)
-	{
-		case AUC_ANSWER_UNKNOWN:
-			ereport(ERROR,
-					(errcode(AUC_ERRCODE_OUTCOME_UNKNOWN),
-					 errmsg("the router did not say in time whether auction %lld was closed",
-							(long long) auction_id),
-					 errhint("Look at auction.standings before you try again.")));
-			break;
-		case AUC_ANSWER_RECOVERING:
-			ereport(ERROR,
-					(errcode(AUC_ERRCODE_RECOVERING),
-					 errmsg("auction %lld cannot be closed while its lane recovers",
-							(long long) auction_id),
-					 errhint("Try again later; auction.stat_lanes shows the lane.")));
-			break;
-		case AUC_ANSWER_FENCED:
-			ereport(ERROR,
-					(errcode(AUC_ERRCODE_FENCED),
-					 errmsg("auction %lld cannot be closed: its lane is fenced",
-							(long long) auction_id),
-					 errhint("auction.stat_lanes and the server log name the reason.")));
-			break;
-		default:
-			ereport(ERROR,
-					(errcode(AUC_ERRCODE_OVERLOADED),
-					 errmsg("auction %lld was not closed in time",
-							(long long) auction_id),
-					 errdetail("Nothing was changed."),
-					 errhint("See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.")));
-	}
-}
-
-/* Until the close record is applied; for that there is no time limit. */
-static void
-await_close(int64 auction_id, int lane_id, uint64 position)
-{
-	int			index;
-
-	while ((index = auc_lane_find(MyDatabaseId, lane_id)) >= 0)
-	{
-		if (auc_lane_wait_applied(auc_lane(index), position, 1000))
-			return;
-		CHECK_FOR_INTERRUPTS();
-	}
-	ereport(ERROR,
-			(errcode(AUC_ERRCODE_NOT_ATTACHED),
-			 errmsg("lane %d of auction %lld is no longer served",
-					lane_id, (long long) auction_id),
-			 errdetail("The close is recorded at position %llu, but not applied yet.",
-					   (unsigned long long) position)));
-}
-
 /*
  * The router answers alike whether it closes the auction or finds it closed;
  * but a close that was recorded before the call began has an earlier time.
@@ -317,7 +260,6 @@ close_on_redis(const AucRow *row, bool *moved)
 {
 	int64		auction_id = row->auction.id;
 	AucAsk		ask = {.kind = AUC_REQUEST_CLOSE,.force = true};
-	AucAsk	   *asks = &ask;
 	TimestampTz began = GetCurrentTimestamp();
 
 	auc_shm_require("closing an auction on route \"redis\"");
@@ -330,15 +272,18 @@ close_on_redis(const AucRow *row, bool *moved)
 				 errhint("Commit first.")));
 	ask.auction_id = auction_id;
 	ask.lane_id = row->lane_id;
-	auc_bid_ask(1, &asks, auc_guc_overload_timeout);
-	*moved = ask.answer == AUC_ANSWER_MOVED;
+	auc_bid_ask_patiently(&ask);
+	*moved = ask.answer == AUC_ANSWER_MOVED ||
+		ask.answer == AUC_ANSWER_MOVING;
+	if (ask.answer == AUC_ANSWER_MOVING)
+		auc_bid_await_applied(auction_id, row->lane_id, ask.until);
 	if (*moved)
 		return false;
 	if (ask.answer != AUC_ANSWER_VERDICT)
-		raise_answer(auction_id, ask.answer);
+		auc_bid_not_done(auction_id, "closed", ask.answer);
 	if (ask.position == 0 || ask.state.status != AUC_STATUS_CLOSED)
 		return false;
-	await_close(auction_id, row->lane_id, ask.position);
+	auc_bid_await_applied(auction_id, row->lane_id, ask.position);
 	return ask.state.last_at >= began;
 }
 

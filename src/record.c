@@ -21,6 +21,7 @@
  *   bid 42 2 7 15000 81 o 15000 7 = - 2 0 900 81 00000000deadbeef -
  *   bid 43 2 8 11000 81 o 11500 7 20000 11000 2 0 900 81 00000000deadbeef -
  *   close 42 900 c 15000 7 = - 2 0 900 900 00000000deadbeef
+ *   move 42 95 o 15000 7 = - 2 0 900 81 00000000deadbeef {"by": "a"}
  *   skip 101
  *   jump 101
  *
@@ -159,6 +160,17 @@ put_state(char *p, const AucState *state)
 	return put_hex64(p, state->checksum);
 }
 
+/* A blank and the attributes, if there are any. */
+static char *
+put_attributes(char *p, const char *attributes, uint32_t len)
+{
+	if (len == 0)
+		return p;
+	*p++ = ' ';
+	memcpy(p, attributes, len);
+	return p + len;
+}
+
 /*
  * 0 if the record has no text: a kind that is none, or attributes that are
  * longer than AUC_ATTRIBUTES_MAX.  Such a record is a bug of the caller, but
@@ -169,12 +181,12 @@ auc_record_encode(const AucRecord *record, const char *attributes, char *text)
 {
 	char	   *p = text;
 
+	if (record->attributes_len > AUC_ATTRIBUTES_MAX)
+		return 0;
 	switch (record->kind)
 	{
 		case AUC_RECORD_BID:
 		case AUC_RECORD_BUY:
-			if (record->attributes_len > AUC_ATTRIBUTES_MAX)
-				return 0;
 			p = put_word(p, record->kind == AUC_RECORD_BID ? "bid" : "buy");
 			p = put_int(p, record->auction_id);
 			p = put_int(p, record->bid_no);
@@ -187,19 +199,18 @@ auc_record_encode(const AucRecord *record, const char *attributes, char *text)
 				p = put_uuid(p, record->request_id);
 			else
 				*p++ = '-';
-			if (record->attributes_len > 0)
-			{
-				*p++ = ' ';
-				memcpy(p, attributes, record->attributes_len);
-				p += record->attributes_len;
-			}
+			p = put_attributes(p, attributes, record->attributes_len);
 			break;
 
 		case AUC_RECORD_CLOSE:
-			p = put_word(p, "close");
+		case AUC_RECORD_MOVE:
+			p = put_word(p, record->kind == AUC_RECORD_CLOSE ? "close" :
+						 "move");
 			p = put_int(p, record->auction_id);
 			p = put_int(p, record->at);
 			p = put_state(p, &record->state);
+			if (record->kind == AUC_RECORD_MOVE)
+				p = put_attributes(p, attributes, record->attributes_len);
 			break;
 
 		case AUC_RECORD_SKIP:
@@ -498,6 +509,15 @@ take_bid(AucCursor *c, AucRecord *record, const char **attributes)
 		take_attributes(c, attributes, &record->attributes_len);
 }
 
+/* The rest of a close, and the beginning of that of a move. */
+static bool
+take_change(AucCursor *c, AucRecord *record)
+{
+	return take_int(c, &record->auction_id) &&
+		take_int(c, &record->at) &&
+		take_state(c, &record->state);
+}
+
 /* Skip and jump: where the positions begin that end with the record's own. */
 static bool
 take_span(AucCursor *c, uint64_t position, AucRecord *record)
@@ -538,9 +558,14 @@ auc_record_decode(uint64_t position, const char *text, size_t len,
 	else if (take_word(&c, "close"))
 	{
 		record->kind = AUC_RECORD_CLOSE;
-		good = take_int(&c, &record->auction_id) &&
-			take_int(&c, &record->at) &&
-			take_state(&c, &record->state);
+		good = take_change(&c, record);
+	}
+	else if (take_word(&c, "move"))
+	{
+		record->kind = AUC_RECORD_MOVE;
+		good = take_change(&c, record) &&
+			(c.p == c.end ||
+			 take_attributes(&c, attributes, &record->attributes_len));
 	}
 	else if (take_word(&c, "skip"))
 	{

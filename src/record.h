@@ -8,6 +8,8 @@
  *   bid AUCTION BID_NO USER AMOUNT AT STATE REQUEST_ID|- [ATTRIBUTES]
  *   buy AUCTION BID_NO USER AMOUNT AT STATE REQUEST_ID|- [ATTRIBUTES]
  *   close AUCTION AT STATE
+ *   move AUCTION AT STATE [ATTRIBUTES]   to route table; from then on the row
+ *                     decides.  The attributes say by whom and why
  *   skip FIRST        positions FIRST..position were given up: no records
  *   jump FIRST        positions FIRST..position are applied without the log
  *
@@ -38,6 +40,8 @@ typedef enum AucRecordKind
 	AUC_RECORD_BID = 1,
 	AUC_RECORD_BUY,				/* a bid that is a buy-now */
 	AUC_RECORD_CLOSE,
+	AUC_RECORD_MOVE,			/* to route table; the lane's last of its auction,
+								 * until that comes back */
 	AUC_RECORD_SKIP,			/* in tail and log (rule 5) */
 	AUC_RECORD_JUMP				/* in the log only (rule 10) */
 } AucRecordKind;
@@ -52,7 +56,7 @@ typedef struct AucRecord
 	int64_t		bid_no;			/* bid, buy: the rest up to request_id */
 	int64_t		user_id;
 	int64_t		amount;
-	int64_t		at;				/* bid, buy, close */
+	int64_t		at;				/* bid, buy, close; move: when it was asked for */
 	bool		has_request_id;
 	uint8_t		request_id[16];
 	AucState	state;			/* after the change */

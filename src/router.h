@@ -96,6 +96,7 @@ typedef struct AucRouterLane
 	AucWaiter  *waiters;		/* room for every slot */
 	uint64		seen_applied;
 	uint64		seen_notices;
+	uint64		last_move;		/* position; backends wait for it to be applied */
 
 	/* the tail's end a second ago */
 	TimestampTz rated_at;
@@ -120,6 +121,8 @@ typedef struct AucLive
 	uint64		last_position;	/* of its last record; 0: none since loaded */
 	TimestampTz used_at;
 	bool		releasing;		/* decides nothing more; rests when applied */
+	bool		moving;			/* its last record is a move: the end of this
+								 * state for good (rule 1) */
 	bool		check_book;		/* ask Redis whether its book is complete */
 	bool		rebuild_book;
 	bool		rebuilding;		/* rebuild_book: begun on ... */
@@ -229,6 +232,7 @@ extern void auc_router_decide(AucRouter *router, TimestampTz now);
 extern void auc_router_answer(AucRouterLane *rl);
 
 /* router_live.c */
+/* NULL: it rests. */
 extern AucLive *auc_router_live(AucRouter *router, int64 auction_id);
 extern void auc_router_load(AucRouter *router, TimestampTz now);
 extern void auc_router_releases(AucRouter *router);

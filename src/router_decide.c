@@ -155,7 +155,7 @@ auc_router_answer(AucRouterLane *rl)
 		}
 	}
 	rl->nwaiters = kept;
-	if (rl->router->nreleases > 0)
+	if (rl->router->nreleases > 0 || rl->last_move > applied)
 		wanted = true;
 	if (pg_atomic_read_u32(&rl->lane->applied_wanted) != wanted)
 	{
@@ -298,6 +298,35 @@ decide_close(AucLive *live, int index)
 	answer(index, AUC_ANSWER_VERDICT, 0);
 }
 
+/*
+ * The move record ends this state: from here on the row decides, once it is
+ * applied.  Answered at once, as a close is.
+ */
+static void
+decide_move(AucLive *live, int index)
+{
+	AucRouterLane *rl = live->lane;
+	AucSlot    *slot = auc_slot(index);
+	AucRecord	record = {0};
+
+	slot->until = live->last_position;
+	if (live->state.status != AUC_STATUS_OPEN)
+	{
+		answer(index, AUC_ANSWER_RESTING, 0);
+		return;
+	}
+	record.kind = AUC_RECORD_MOVE;
+	record.attributes_len = slot->attributes_len;
+	record.position = record.first = rl->writer.last + 1;
+	record.auction_id = slot->auction_id;
+	record.at = slot->at;
+	record.state = live->state;
+	append(live, slot, &record, slot->u.attributes);
+	live->moving = true;
+	rl->last_move = record.position;
+	answer(index, AUC_ANSWER_VERDICT, 0);
+}
+
 static void
 want_release(AucRouter *router, AucLive *live, int index)
 {
@@ -307,6 +336,38 @@ want_release(AucRouter *router, AucLive *live, int index)
 	release->lane = live->lane;
 	release->need = live->last_position;
 	release->slot = index;
+}
+
+/* What comes behind a move starts again from the row, when it is applied. */
+static void
+answer_moving(AucRouter *router, AucLive *live, int index)
+{
+	AucSlot    *slot = auc_slot(index);
+
+	switch (slot->kind)
+	{
+		case AUC_REQUEST_BID:
+		case AUC_REQUEST_BUY:
+		case AUC_REQUEST_CLOSE:
+		case AUC_REQUEST_MOVE:
+			slot->until = live->last_position;
+			answer(index, AUC_ANSWER_MOVING, 0);
+			break;
+		case AUC_REQUEST_STANDING:
+			slot->state = live->state;
+			answer_at(live->lane, index, AUC_LEVEL_REDIS, live->last_position);
+			break;
+		case AUC_REQUEST_RELEASE:
+			want_release(router, live, index);
+			break;
+		case AUC_REQUEST_BOOK:
+		case AUC_REQUEST_REMOVE:
+			answer(index, AUC_ANSWER_RESTING, 0);
+			break;
+		case AUC_REQUEST_REFRESH:
+			answer(index, AUC_ANSWER_MOVED, 0);
+			break;
+	}
 }
 
 static void
@@ -338,9 +399,15 @@ decide_live(AucRouter *router, AucLive *live, int index, TimestampTz now)
 			live->releasing = true;
 			want_release(router, live, index);
 			break;
+		case AUC_REQUEST_MOVE:
+			decide_move(live, index);
+			break;
 		case AUC_REQUEST_REMOVE:
-			/* consolidated, so at rest; a bid may just have loaded it */
-			auc_router_book_remove(router, live->lane, index);
+			/* not to be shown any more when this was asked; it may be again */
+			if (live->state.status == AUC_STATUS_OPEN)
+				answer(index, AUC_ANSWER_RESTING, 0);
+			else
+				auc_router_book_remove(router, live->lane, index);
 			break;
 	}
 }
@@ -378,7 +445,8 @@ answer_unloaded(AucLoad *load, int index)
 {
 	AucSlot    *slot = auc_slot(index);
 
-	if (load->result == AUC_LOAD_MOVED)
+	if (load->result == AUC_LOAD_MOVED ||
+		(load->result == AUC_LOAD_UNKNOWN && slot->kind == AUC_REQUEST_MOVE))
 		answer(index, AUC_ANSWER_MOVED, 0);
 	else if (load->result == AUC_LOAD_BUSY)
 		answer(index, AUC_ANSWER_BUSY, 0);
@@ -425,8 +493,8 @@ static bool
 loads(AucRequestKind kind)
 {
 	return kind == AUC_REQUEST_BID || kind == AUC_REQUEST_BUY ||
-		kind == AUC_REQUEST_CLOSE || kind == AUC_REQUEST_REFRESH ||
-		kind == AUC_REQUEST_BOOK;
+		kind == AUC_REQUEST_CLOSE || kind == AUC_REQUEST_MOVE ||
+		kind == AUC_REQUEST_REFRESH || kind == AUC_REQUEST_BOOK;
 }
 
 /*
@@ -439,7 +507,8 @@ gives_way(const AucSlot *slot)
 {
 	return slot->kind == AUC_REQUEST_REFRESH ||
 		slot->kind == AUC_REQUEST_BOOK ||
-		(slot->kind == AUC_REQUEST_CLOSE && !slot->force);
+		((slot->kind == AUC_REQUEST_CLOSE ||
+		  slot->kind == AUC_REQUEST_MOVE) && !slot->force);
 }
 
 /* One published slot.  Leaves it alone if it is not its time. */
@@ -475,7 +544,11 @@ decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
 	{
 		if (live->releasing && slot->kind != AUC_REQUEST_RELEASE)
 			return;
-		if (auc_slot_take(ticket))
+		if (!auc_slot_take(ticket))
+			return;
+		if (live->moving)
+			answer_moving(router, live, index);
+		else
 			decide_live(router, live, index, now);
 		return;
 	}

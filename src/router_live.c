@@ -23,19 +23,6 @@
 /* A busy auction is tried again after so long. */
 #define BUSY_RETRY_MS		2
 
-AucLive *
-auc_router_live(AucRouter *router, int64 auction_id)
-{
-	static AucLive *recent = NULL;
-
-	/* the hot auction, most of the time; removed entries have their id 0 */
-	if (recent != NULL && recent->auction_id == auction_id &&
-		recent->lane != NULL)
-		return recent;
-	recent = hash_search(router->live, &auction_id, HASH_FIND, NULL);
-	return recent;
-}
-
 static void
 forget(AucRouter *router, AucLive *live)
 {
@@ -52,6 +39,23 @@ static bool
 at_rest(const AucLive *live)
 {
 	return live->last_position <= pg_atomic_read_u64(&live->lane->lane->applied);
+}
+
+AucLive *
+auc_router_live(AucRouter *router, int64 auction_id)
+{
+	static AucLive *recent = NULL;
+
+	/* the hot auction, most of the time; removed entries have no lane */
+	if (recent == NULL || recent->auction_id != auction_id ||
+		recent->lane == NULL)
+		recent = hash_search(router->live, &auction_id, HASH_FIND, NULL);
+	if (recent != NULL && recent->moving && at_rest(recent))
+	{
+		forget(router, recent);
+		recent = NULL;
+	}
+	return recent;
 }
 
 /* ---- loading ---- */
@@ -88,6 +92,7 @@ load_row(AucRouter *router, AucStore *store, int64 auction_id, TimestampTz now)
 	live->last_position = 0;
 	live->used_at = now;
 	live->releasing = false;
+	live->moving = false;
 	/* a closed auction's keys are removed, and not to come back */
 	live->check_book = row.state.bid_count > 0 &&
 		row.state.status == AUC_STATUS_OPEN;

@@ -42,6 +42,7 @@ typedef enum AucRequestKind
 	AUC_REQUEST_BID = 1,
 	AUC_REQUEST_BUY,			/* a bid at the buy-now price, ends the auction */
 	AUC_REQUEST_CLOSE,			/* append a close record if "force" or due */
+	AUC_REQUEST_MOVE,			/* append a move record: to route table */
 	AUC_REQUEST_STANDING,		/* state of a live auction */
 	AUC_REQUEST_BOOK,			/* best bids from Redis */
 	AUC_REQUEST_RELEASE,		/* let the auction go: answered at rest */
@@ -55,6 +56,7 @@ typedef enum AucAnswerKind
 	AUC_ANSWER_RESTING,			/* not live, or no book: use the tables */
 	AUC_ANSWER_RESUBMIT,		/* not recorded; the backend may try again */
 	AUC_ANSWER_MOVED,			/* route is not redis: start from the row */
+	AUC_ANSWER_MOVING,			/* the same once "until" is applied (rule 14) */
 	AUC_ANSWER_BUSY,			/* somebody holds its lock: the steward comes
 								 * back, a reader takes the tables */
 	AUC_ANSWER_UNKNOWN,			/* outcome unknown */
@@ -84,19 +86,22 @@ typedef struct AucSlot
 	int64		user_id;
 	int64		amount;
 	int64		at;
-	bool		force;			/* CLOSE: also before ends_at */
+	bool		force;			/* CLOSE: also before ends_at; MOVE: also if it
+								 * has to wait for who holds the lock */
 	bool		has_request_id;
 	uint8		request_id[16];
 	uint32		attributes_len;
 	int			wanted;			/* BOOK: how many, <= AUC_BOOK_MAX */
 	/* answer */
 	uint64		position;		/* 0: no record (yet) */
+	uint64		until;			/* MOVING: the move's position.  Not "position",
+								 * which would say that this one is recorded */
 	AucAnswerKind answer;
 	AucLevel	level;			/* reached */
 	AucVerdict	verdict;
 	AucState	state;			/* STANDING */
 	int			nbook;
-	/* request: attributes; answer of BOOK: the entries */
+	/* request: attributes of a bid or move; answer of BOOK: the entries */
 	union
 	{
 		char		attributes[AUC_ATTRIBUTES_MAX];

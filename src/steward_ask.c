@@ -53,7 +53,8 @@ static bool
 was_served(AucAnswerKind answer)
 {
 	return answer == AUC_ANSWER_VERDICT || answer == AUC_ANSWER_RESTING ||
-		answer == AUC_ANSWER_MOVED || answer == AUC_ANSWER_BUSY;
+		answer == AUC_ANSWER_MOVED || answer == AUC_ANSWER_MOVING ||
+		answer == AUC_ANSWER_BUSY;
 }
 
 void

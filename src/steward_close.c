@@ -30,7 +30,6 @@
 #include "worker.h"
 
 #define DUE_PAGE	100
-#define KEYS_PAGE	64
 /* When to look again at what could not be closed, or is being closed. */
 #define RETRY_MS	100
 
@@ -58,7 +57,6 @@ typedef struct Due
 
 static MemoryContext run_context;
 static AucFinishCursor finish_cursor;
-static Cursor keys_cursor;
 
 static AucStatement glance_all = {
 	.text = "SELECT EXISTS (SELECT FROM auction._state "
@@ -66,7 +64,7 @@ static AucStatement glance_all = {
 	" EXISTS (SELECT FROM auction._state "
 	"  WHERE status IN ('c', 'x') AND consolidated_at IS NULL), "
 	" EXISTS (SELECT FROM auction._state "
-	"  WHERE consolidated_at IS NOT NULL AND keys_left), "
+	"  WHERE keys_left AND (consolidated_at IS NOT NULL OR route = 't')), "
 	" (SELECT ends_at FROM auction._state "
 	"  WHERE status = 'o' AND ends_at > $1 ORDER BY ends_at LIMIT 1), "
 	" EXISTS (SELECT FROM auction._refresh)",
@@ -79,20 +77,6 @@ static AucStatement due_page = {
 	"ORDER BY ends_at, auction_id LIMIT " CppAsString2(DUE_PAGE),
 	.nargs = 4,.argtypes = {CHAROID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
 };
-static AucStatement keys_page = {
-	.text = "SELECT s.auction_id, s.consolidated_at, l.id "
-	"FROM auction._state s LEFT JOIN auction.lanes l ON l.id = s.lane_id "
-	"WHERE s.consolidated_at IS NOT NULL AND s.keys_left "
-	" AND (s.consolidated_at, s.auction_id) > ($1, $2) "
-	"ORDER BY s.consolidated_at, s.auction_id LIMIT " CppAsString2(KEYS_PAGE),
-	.nargs = 2,.argtypes = {TIMESTAMPTZOID, INT8OID}
-};
-static AucStatement clear_keys = {
-	.text = "UPDATE auction._state SET keys_left = false "
-	"WHERE auction_id = ANY ($1) AND consolidated_at IS NOT NULL",
-	.nargs = 1,.argtypes = {INT8ARRAYOID}
-};
-
 static void
 rewind_cursor(Cursor *cursor)
 {
@@ -261,87 +245,6 @@ finish_some(void)
 	return !last && n > 0;
 }
 
-/* ---- keys in Redis ---- */
-
-/* A page of consolidated auctions whose keys are left; lane_id 0: detached. */
-static int
-read_keys(Due *left)
-{
-	Datum		values[2];
-	uint64		rows;
-
-	auc_worker_xact_begin("removing keys from Redis");
-	SPI_connect();
-	values[0] = TimestampTzGetDatum(keys_cursor.at);
-	values[1] = Int64GetDatum(keys_cursor.auction_id);
-	rows = auc_statement_run(&keys_page, values, SPI_OK_SELECT);
-	for (uint64 row = 0; row < rows; row++)
-	{
-		left[row].auction_id = auc_statement_int64(row, 1);
-		left[row].lane_id = auc_statement_int32(row, 3);
-		keys_cursor.auction_id = left[row].auction_id;
-		keys_cursor.at = auc_statement_int64(row, 2);
-	}
-	SPI_finish();
-	auc_worker_xact_commit();
-	return (int) rows;
-}
-
-static void
-note_removed(int n, const int64 *ids)
-{
-	int64		locked[KEYS_PAGE];
-	Datum		values[1];
-	int			nlocked = 0;
-
-	auc_worker_xact_begin("removing keys from Redis");
-	for (int i = 0; i < n; i++)
-		if (auc_lock_try(ids[i]))
-			locked[nlocked++] = ids[i];
-	SPI_connect();
-	values[0] = auc_statement_ids(nlocked, locked);
-	(void) auc_statement_run(&clear_keys, values, SPI_OK_UPDATE);
-	SPI_finish();
-	auc_worker_xact_commit();
-}
-
-/*
- * One page; returns whether to go on with the next.  The keys of a lane that
- * is attached no longer are beyond our reach, so they are not waited for.
- */
-static bool
-remove_some_keys(void)
-{
-	Due			left[KEYS_PAGE];
-	int64		removed[KEYS_PAGE];
-	int			n = read_keys(left);
-	int			nremoved = 0;
-	int			nasks = 0;
-	AucAsk	   *asks = MemoryContextAllocZero(run_context,
-											  KEYS_PAGE * sizeof(AucAsk));
-
-	for (int i = 0; i < n; i++)
-	{
-		if (left[i].lane_id == 0)
-		{
-			removed[nremoved++] = left[i].auction_id;
-			continue;
-		}
-		asks[nasks].kind = AUC_REQUEST_REMOVE;
-		asks[nasks].auction_id = left[i].auction_id;
-		asks[nasks++].lane_id = left[i].lane_id;
-	}
-	auc_steward_ask(nasks, asks);
-	for (int i = 0; i < nasks; i++)
-		if (asks[i].answer == AUC_ANSWER_VERDICT)
-			removed[nremoved++] = asks[i].auction_id;
-	if (nremoved > 0)
-		note_removed(nremoved, removed);
-	if (n < KEYS_PAGE)
-		rewind_cursor(&keys_cursor);
-	return n == KEYS_PAGE && nremoved > 0;
-}
-
 void
 auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due)
 {
@@ -356,7 +259,6 @@ auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due)
 											"auction steward jobs",
 											ALLOCSET_DEFAULT_SIZES);
 		auc_finish_start(&finish_cursor);
-		rewind_cursor(&keys_cursor);
 	}
 	MemoryContextReset(run_context);	/* an error may have left something */
 	glance(now, &work);
@@ -372,7 +274,7 @@ auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due)
 		more = true;
 	if ((work.due || work.closed) && finish_some())
 		more = true;
-	if (work.keys_left && remove_some_keys())
+	if (work.keys_left && auc_steward_remove_keys(run_context))
 		more = true;
 	MemoryContextReset(run_context);
 	MemoryContextSwitchTo(old);

@@ -22,4 +22,10 @@ extern void auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due);
  */
 extern bool auc_steward_refresh(MemoryContext context);
 
+/*
+ * steward_keys.c: one page of auctions whose keys are to go from Redis; memory
+ * in "context".  Returns whether to go on with the next.
+ */
+extern bool auc_steward_remove_keys(MemoryContext context);
+
 #endif							/* AUC_STEWARD_CLOSE_H */

@@ -25,6 +25,7 @@ typedef struct AucRow
 	AucAuction	auction;
 	AucState	state;
 	AucRoute	route;
+	int64		moved_at;		/* last change of route; 0: none */
 	int			lane_id;		/* 0: none yet */
 	bool		keys_left;		/* Redis may still hold its keys */
 	bool		verified;		/* its bids were found to agree with its state */
@@ -64,6 +65,8 @@ extern void auc_store_check_snapshot(AucStore *store, AucRow *row);
  * goes on from there; else it is an ERROR (serialization_failure).
  */
 extern void auc_store_write(AucStore *store, AucRow *row, bool chase);
+/* The same, and route, lane_id, keys_left and moved_at. */
+extern void auc_store_write_route(AucStore *store, AucRow *row, bool chase);
 /*
  * For the triggers on auctions, under the auction's lock and at rest: a new
  * row (all of "row" but tid, which is set); all of "row" over the version at

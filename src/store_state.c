@@ -59,6 +59,7 @@ enum StateColumn
 	COL_CLOSED_AT,
 	COL_VERIFIED_AT,
 	COL_CONSOLIDATED_AT,
+	COL_MOVED_AT,
 	COL_LANE_ID,
 	COL_KIND,
 	COL_DURABILITY,
@@ -282,6 +283,7 @@ store_parse(TupleTableSlot *slot, AucRow *row)
 	row->state.status = (AucStatus) column_char(slot, COL_STATUS);
 
 	row->route = (AucRoute) column_char(slot, COL_ROUTE);
+	row->moved_at = column_int64(slot, COL_MOVED_AT);
 	value = slot_getattr(slot, COL_LANE_ID, &isnull);
 	row->lane_id = isnull ? 0 : DatumGetInt32(value);
 	value = slot_getattr(slot, COL_KEYS_LEFT, &isnull);
@@ -331,6 +333,18 @@ fill_state(TupleTableSlot *slot, const AucState *state)
 				   false);
 }
 
+/* ... those that a move changes ... */
+static void
+fill_route(TupleTableSlot *slot, const AucRow *row)
+{
+	set_column(slot, COL_ROUTE, CharGetDatum((char) row->route), false);
+	set_column(slot, COL_LANE_ID, Int32GetDatum(row->lane_id),
+			   row->lane_id == 0);
+	set_column(slot, COL_KEYS_LEFT, BoolGetDatum(row->keys_left), false);
+	set_column(slot, COL_MOVED_AT, TimestampTzGetDatum(row->moved_at),
+			   row->moved_at == 0);
+}
+
 /* ... and those that are settled before the first bid. */
 static void
 fill_auction(TupleTableSlot *slot, const AucRow *row)
@@ -357,10 +371,7 @@ fill_auction(TupleTableSlot *slot, const AucRow *row)
 	set_column(slot, COL_DURABILITY,
 			   CharGetDatum(auction->level == AUC_LEVEL_JOURNAL ? 'j' : 'r'),
 			   false);
-	set_column(slot, COL_ROUTE, CharGetDatum((char) row->route), false);
-	set_column(slot, COL_LANE_ID, Int32GetDatum(row->lane_id),
-			   row->lane_id == 0);
-	set_column(slot, COL_KEYS_LEFT, BoolGetDatum(row->keys_left), false);
+	fill_route(slot, row);
 	set_column(slot, COL_INCREMENT_TABLE,
 			   row->increment_table == NULL ? (Datum) 0 :
 			   CStringGetTextDatum(row->increment_table),
@@ -488,38 +499,60 @@ write_version(AucStore *store, AucRow *row)
 	return true;
 }
 
+/* Of a row, beside the state, which is always written. */
+typedef enum Part
+{
+	PART_NONE,
+	PART_ROUTE,
+	PART_AUCTION
+} Part;
+
 static bool
-write_at_tid(AucStore *store, AucRow *row, bool all)
+write_at_tid(AucStore *store, AucRow *row, Part part)
 {
 	if (!fetch_version(store, row->auction.id, &row->tid))
 		return false;
 	begin_version(store);
-	if (all)
+	if (part == PART_ROUTE)
+		fill_route(store->formed, row);
+	else if (part == PART_AUCTION)
 		fill_auction(store->formed, row);
 	fill_state(store->formed, &row->state);
 	return write_version(store, row);
 }
 
-void
-auc_store_write(AucStore *store, AucRow *row, bool chase)
+static void
+write_newest(AucStore *store, AucRow *row, Part part, bool chase)
 {
 	AucRow		newest;
 
 	auc_store_prepare_write(store, &store->state);
-	if (write_at_tid(store, row, false))
+	if (write_at_tid(store, row, part))
 		return;
 	if (!chase || !auc_store_find(store, row->auction.id, NULL, &newest))
 		report_lost_row(row->auction.id);
 	row->tid = newest.tid;
-	if (!write_at_tid(store, row, false))
+	if (!write_at_tid(store, row, part))
 		report_lost_row(row->auction.id);
+}
+
+void
+auc_store_write(AucStore *store, AucRow *row, bool chase)
+{
+	write_newest(store, row, PART_NONE, chase);
+}
+
+void
+auc_store_write_route(AucStore *store, AucRow *row, bool chase)
+{
+	write_newest(store, row, PART_ROUTE, chase);
 }
 
 void
 auc_store_replace(AucStore *store, AucRow *row)
 {
 	auc_store_prepare_write(store, &store->state);
-	if (!write_at_tid(store, row, true))
+	if (!write_at_tid(store, row, PART_AUCTION))
 		report_lost_row(row->auction.id);
 }
 

@@ -27,6 +27,7 @@
 	"9007199254740991 -9223372036854775808 9007199254740990 " \
 	"9007199254740991 9223372036854775807 9223372036854775806 " \
 	"9223372036854775807 -9223372036854775808 ffffffffffffffff"
+#define MOVE	"move 42 95 o 15000 7 = - 2 0 " TIMES
 #define CLOSE	"close 42 900 c 15000 7 = - 2 0 900 900 " SUM
 
 static const uint8_t some_uuid[16] = {
@@ -163,6 +164,13 @@ test_other_texts(void)
 	ok(stable("close 42 900 c 15000 -7 = - 2 0 900 900 " SUM) &&
 	   record.state.has_leader && record.state.leader_id == -7,
 	   "a negative leader is not none");
+	ok(stable(MOVE) && record.kind == AUC_RECORD_MOVE &&
+	   !auc_record_is_bid(&record) && record.auction_id == 42 &&
+	   record.at == 95 && record.state.bid_count == 2 &&
+	   record.attributes_len == 0, "a move");
+	ok(stable(MOVE " {\"by\": \"a\"}") && record.attributes_len == 11 &&
+	   memcmp(attributes, "{\"by\": \"a\"}", 11) == 0,
+	   "a move that says by whom");
 	ok(stable("skip 101") && record.kind == AUC_RECORD_SKIP &&
 	   record.first == 101 && record.position == 105 &&
 	   !auc_record_is_bid(&record), "a skip");
@@ -321,6 +329,7 @@ static const char *const not_records[] = {
 
 	/* close, skip and jump */
 	CLOSE " ", CLOSE " -", CLOSE "0",
+	MOVE " ", MOVE "  {}", MOVE " {} ", "move 42 95", "move 42 o 1 - - - 0 0 " TIMES,
 	"close 42 c 15000 7 = - 2 0 900 900 00000000deadbeef",
 	"skip 01", "skip -1", "skip +1", "skip 1 ", "skip 1 1", "skip  1",
 	"jump", "jump ", "jump 0", "jump 01", "jump 1 1"
@@ -457,6 +466,19 @@ random_state(AucState *state)
 	state->checksum = tap_random();
 }
 
+static void
+random_bid(AucRecord *r)
+{
+	int			i;
+
+	r->bid_no = random_count(INT64_MAX - 1) + 1;
+	r->user_id = random_int();
+	r->amount = random_count(AUC_AMOUNT_MAX);
+	r->has_request_id = tap_below(2) == 0;
+	for (i = 0; r->has_request_id && i < 16; i++)
+		r->request_id[i] = (uint8_t) tap_random();
+}
+
 /* A record as decode would give it: all else zero. */
 static void
 random_record(AucRecord *r, char *attrs)
@@ -478,13 +500,8 @@ random_record(AucRecord *r, char *attrs)
 	random_state(&r->state);
 	if (r->kind == AUC_RECORD_CLOSE)
 		return;
-
-	r->bid_no = random_count(INT64_MAX - 1) + 1;
-	r->user_id = random_int();
-	r->amount = random_count(AUC_AMOUNT_MAX);
-	r->has_request_id = tap_below(2) == 0;
-	for (i = 0; r->has_request_id && i < 16; i++)
-		r->request_id[i] = (uint8_t) tap_random();
+	if (auc_record_is_bid(r))
+		random_bid(r);
 	if (tap_below(2) == 0)
 		r->attributes_len = (uint32_t) tap_below(tap_below(8) == 0 ?
 												 AUC_ATTRIBUTES_MAX + 1 : 40);
