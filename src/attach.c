@@ -278,7 +278,7 @@ check_unused(Name name)
 				 errdetail_plural("%lld auction with route \"redis\" on its lanes is not consolidated.",
 								  "%lld auctions with route \"redis\" on its lanes are not consolidated.",
 								  (unsigned long) used, (long long) used),
-				 errhint("Close and consolidate them first: auction.close_auction(), auction.consolidate().")));
+				 errhint("Move them away with auction.set_route(), or close and consolidate them.")));
 }
 
 PG_FUNCTION_INFO_V1(auction_detach_redis);
