@@ -5,7 +5,7 @@
 
 /*
  * In this order: tables, bids, triggers, standings, Redis servers, workers,
- * closing, retracting, reads, lanes, dump, privileges, start.  An object is marked
+ * closing, retracting, rollout, reads, lanes, dump, privileges, start.  An object is marked
  *   API: public            applications use it
  *   API: public, to read   they may look at it, the engine writes it
  *   API: internal          it may change with every version
@@ -68,7 +68,7 @@ COMMENT ON COLUMN auction.auctions.extend_limit IS
 COMMENT ON COLUMN auction.auctions.durability IS
 'What "accepted" promises. redis: Redis has confirmed the bid and shared memory has it. journal: PostgreSQL has committed it. On route table it is always the commit of the caller''s transaction.';
 COMMENT ON COLUMN auction.auctions.route IS
-'How bids are decided. table: in the caller''s transaction. redis: by the router, in Redis'' time; needs an attached server (RB010). NULL at INSERT: table while no server is attached, else the setting auction.default_route.';
+'How bids are decided. table: in the caller''s transaction. redis: by the router, in Redis'' time; needs an attached server (RB010). NULL at INSERT: the rollout decides (auction.set_rollout()); table where there is none, or no server is attached.';
 COMMENT ON COLUMN auction.auctions.attributes IS
 'Whatever the application keeps with the auction; NULL: nothing. Can be changed at any time.';
 
@@ -145,6 +145,8 @@ CREATE INDEX _state_closed ON auction._state (closed_at)
 CREATE INDEX _state_keys_left
 	ON auction._state ((coalesce(consolidated_at, moved_at)))
 	WHERE keys_left AND (consolidated_at IS NOT NULL OR route = 't');
+-- The steward goes over open auctions by id; only their end changes it.
+CREATE INDEX _state_open ON auction._state (auction_id) WHERE status = 'o';
 CREATE INDEX _state_increment_table ON auction._state (increment_table)
 	WHERE status = 'o' AND increment_table IS NOT NULL;
 
@@ -152,6 +154,42 @@ CREATE INDEX _state_increment_table ON auction._state (increment_table)
 -- Has no rows. Its relcache invalidation tells all backends that a route has
 -- changed; see relation.c.
 CREATE TABLE auction._route_epoch ();
+
+-- API: internal
+-- The rollout: one row at most, made by the first set_rollout(). See rollout.h.
+CREATE TABLE auction._rollout (
+	one         bool PRIMARY KEY DEFAULT true CHECK (one),
+	number      bigint NOT NULL,  -- grows with each change
+	buckets     int NOT NULL CHECK (buckets BETWEEN 0 AND 10000),
+	move_live   bool NOT NULL,
+	why         text NOT NULL CHECK (why IN ('rollout', 'roll_back', 'guard')),
+	salt        text NOT NULL CHECK (length(salt) BETWEEN 1 AND 100),
+	set_at      timestamptz NOT NULL,
+	set_by      text NOT NULL,
+	guard_fired_at timestamptz,   -- NULL, and the next: it has not
+	guard_reason text
+);
+
+-- API: internal
+-- What the steward has done for the rollout of that number; one row at most.
+CREATE TABLE auction._rollout_progress (
+	number      bigint PRIMARY KEY,
+	moved       bigint NOT NULL DEFAULT 0,
+	failed      bigint NOT NULL DEFAULT 0,
+	began_at    timestamptz NOT NULL,
+	last_at     timestamptz,      -- of the last move; NULL: none yet
+	done_at     timestamptz       -- NULL: not done
+);
+
+-- API: internal
+-- Auctions whose route the rollout does not decide. No foreign key: nothing
+-- that an application can lock stands in the way of a pin.
+CREATE TABLE auction._pins (
+	auction_id  bigint PRIMARY KEY,
+	route       "char" NOT NULL CHECK (route IN ('t', 'r')),
+	pinned_at   timestamptz NOT NULL,
+	pinned_by   text NOT NULL
+);
 
 -- API: internal
 -- Auctions that were changed at rest, to be shown in Redis again; a row goes
@@ -508,9 +546,11 @@ SELECT a.id, a.seller_id, a.title, a.kind,
 		s.price OPERATOR(pg_catalog.>=) s.reserve_price, true)
 		THEN s.leader_id END AS winner_id,
 	s.bid_count, s.retracted AS retracted_count, s.last_at,
-	s.closed_at, s.verified_at, s.consolidated_at, s.reason, a.attributes
+	s.closed_at, s.verified_at, s.consolidated_at, s.reason, a.attributes,
+	CASE p.route WHEN 't' THEN 'table' WHEN 'r' THEN 'redis' END AS pinned
 FROM auction.auctions a
-	JOIN auction._state s ON s.auction_id OPERATOR(pg_catalog.=) a.id;
+	JOIN auction._state s ON s.auction_id OPERATOR(pg_catalog.=) a.id
+	LEFT JOIN auction._pins p ON p.auction_id OPERATOR(pg_catalog.=) a.id;
 COMMENT ON VIEW auction.standings IS
 'Auctions with their state, one row each; on route redis behind by the drain''s lag (auction.standing() asks the router).';
 COMMENT ON COLUMN auction.standings.status IS
@@ -533,6 +573,7 @@ COMMENT ON COLUMN auction.standings.closed_at IS 'NULL: not closed.';
 COMMENT ON COLUMN auction.standings.verified_at IS 'When bids and state were found to agree; NULL: not yet.';
 COMMENT ON COLUMN auction.standings.consolidated_at IS 'When its bids went to history; NULL: not yet.';
 COMMENT ON COLUMN auction.standings.reason IS 'Why it is quarantined or was cancelled; NULL: neither.';
+COMMENT ON COLUMN auction.standings.pinned IS 'The route it is pinned to, table or redis; NULL: the rollout decides.';
 
 /* ---- Redis servers ---- */
 
@@ -691,6 +732,128 @@ COMMENT ON FUNCTION auction.set_route(bigint, text) IS
 'of the lane: RB003 it may yet be moved; RB004, RB006, RB007 not moved; RB008 '
 'this transaction has changed the auction';
 
+/* ---- rollout ---- */
+
+-- API: public
+-- Never changes: rollouts stand on it, and other services compute it, too.
+CREATE FUNCTION auction.rollout_bucket(auction_id bigint, salt text)
+RETURNS int
+AS 'MODULE_PATHNAME', 'auction_rollout_bucket'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION auction.rollout_bucket(bigint, text) IS
+'the auction''s bucket, 0 to 9999: it is in a rollout of p percent if this is '
+'below p * 100. The hash of GrowthBook, version 2: FNV-1a (32 bits) of the '
+'decimal text of the FNV-1a of salt and id as text, modulo 10000. The bytes of '
+'the salt are hashed as they are. NULL if an argument is';
+
+-- API: public
+CREATE PROCEDURE auction.set_rollout(percent numeric,
+	move_live bool DEFAULT true, salt text DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'auction_set_rollout'
+LANGUAGE C
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON PROCEDURE auction.set_rollout(numeric, bool, text) IS
+'so many percent of the auctions that are not pinned go on route redis, the '
+'others on table: new ones from the commit on, open ones moved by the steward '
+'in the background (view auction.rollout), or left as they are if not '
+'move_live. Who is in at 5 is in at 20. percent: 0 to 100 with at most two '
+'decimals; salt: 1 to 100 printable ASCII characters, another one makes other '
+'groups, NULL keeps it (first: rollout). Clears what the guard has fired. NULL '
+'percent or move_live: 22004; bad values: 22023; over 0 without an attached '
+'server: RB010, without the library preloaded: RB005';
+
+-- API: public
+CREATE PROCEDURE auction.roll_back()
+AS 'MODULE_PATHNAME', 'auction_roll_back'
+LANGUAGE C
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON PROCEDURE auction.roll_back() IS
+'everything that is not pinned to redis back on route table: new auctions from '
+'the commit on, open ones as fast as they drain (view auction.rollout)';
+
+-- API: public
+CREATE FUNCTION auction.pin_route(auction_id bigint, route text)
+RETURNS bool
+AS 'MODULE_PATHNAME', 'auction_pin_route'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION auction.pin_route(bigint, text) IS
+'keeps an open auction on a route, table or redis, whatever the rollout says, '
+'and moves it there; true if it had to be moved. The pin is part of this '
+'transaction; so is the move to redis, but the move to table is done by '
+'itself, as by auction.set_route(). No such auction: 42704; no such route: '
+'22023; not open: RB009; NULLs: 22004; redis without an attached server: RB010';
+
+-- API: public
+CREATE FUNCTION auction.unpin_route(auction_id bigint)
+RETURNS bool
+AS 'MODULE_PATHNAME', 'auction_unpin_route'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION auction.unpin_route(bigint) IS
+'lets the rollout decide the auction''s route again, and moves it there if it '
+'is open and the rollout moves live auctions; false if it was not pinned. No '
+'such auction: 42704; NULL: 22004';
+
+-- API: public
+-- One row, also where no rollout was ever set.
+CREATE VIEW auction.rollout AS
+SELECT (coalesce(r.buckets, 0) / 100.0)::numeric(5,2) AS percent,
+	coalesce(r.salt, 'rollout') AS salt, coalesce(r.move_live, true) AS move_live,
+	r.why, r.set_at, r.set_by, o.open, o.on_redis, o.pinned, o.to_move,
+	coalesce(p.moved, 0) AS moved, coalesce(p.failed, 0) AS failed,
+	round(s.rate::numeric, 1) AS per_second,
+	CASE WHEN o.to_move = 0 THEN interval '0'
+		ELSE make_interval(secs => o.to_move / s.rate) END AS time_left,
+	p.began_at, p.done_at, r.guard_fired_at, r.guard_reason
+FROM (VALUES (1)) AS one (row)
+	LEFT JOIN auction._rollout r ON true
+	LEFT JOIN auction._rollout_progress p ON p.number = r.number,
+	LATERAL (SELECT p.moved / nullif(extract(epoch FROM
+		p.last_at - p.began_at), 0)::float8 AS rate) s,
+	LATERAL (SELECT count(*) AS open,
+		count(*) FILTER (WHERE a.route = 'r') AS on_redis,
+		count(n.route) AS pinned,
+		count(*) FILTER (WHERE r.move_live AND a.route <>
+			coalesce(n.route, CASE WHEN auction.rollout_bucket(a.auction_id,
+				r.salt) < r.buckets THEN 'r'::"char" ELSE 't' END)) AS to_move
+		FROM auction._state a LEFT JOIN auction._pins n
+			ON n.auction_id = a.auction_id
+		WHERE a.status = 'o') o;
+COMMENT ON VIEW auction.rollout IS
+'The rollout and how far it is, one row, also where none was ever set. It '
+'counts all open auctions: not for a page that everybody loads.';
+COMMENT ON COLUMN auction.rollout.percent IS
+'Auctions that are in, in percent of those not pinned; 0 to 100.';
+COMMENT ON COLUMN auction.rollout.salt IS
+'What auction.rollout_bucket() is called with.';
+COMMENT ON COLUMN auction.rollout.move_live IS
+'Whether open auctions are moved, too.';
+COMMENT ON COLUMN auction.rollout.why IS
+'rollout: by auction.set_rollout(); roll_back: by auction.roll_back(); guard: the guard rolled back; NULL: never set.';
+COMMENT ON COLUMN auction.rollout.set_at IS 'When that was; NULL: never set.';
+COMMENT ON COLUMN auction.rollout.set_by IS 'The role that did it; NULL: never set.';
+COMMENT ON COLUMN auction.rollout.open IS 'How many auctions are open.';
+COMMENT ON COLUMN auction.rollout.on_redis IS 'How many of them are on route redis.';
+COMMENT ON COLUMN auction.rollout.pinned IS 'How many of them are pinned.';
+COMMENT ON COLUMN auction.rollout.to_move IS
+'How many of them have still to be moved to the route of their pin or the rollout; 0 if open auctions stay.';
+COMMENT ON COLUMN auction.rollout.moved IS
+'Auctions moved for it so far. One may be moved more than once.';
+COMMENT ON COLUMN auction.rollout.failed IS
+'How often an auction could not be moved when its turn came: its lock was held, or its lane did not answer. It is tried again until it is moved.';
+COMMENT ON COLUMN auction.rollout.per_second IS
+'Auctions moved per second; NULL: none moved yet.';
+COMMENT ON COLUMN auction.rollout.time_left IS
+'For what has still to be moved, at this rate; NULL: not known.';
+COMMENT ON COLUMN auction.rollout.began_at IS
+'When the steward began to move; NULL: it has not, or there is nothing to be moved.';
+COMMENT ON COLUMN auction.rollout.done_at IS
+'When all were found to be where they should be; NULL: not yet.';
+COMMENT ON COLUMN auction.rollout.guard_fired_at IS
+'When the guard rolled back; NULL: it has not since auction.set_rollout() was called last.';
+COMMENT ON COLUMN auction.rollout.guard_reason IS 'Why it did; NULL: it has not.';
+
 /* ---- reads ---- */
 
 -- API: internal
@@ -845,6 +1008,9 @@ SELECT pg_catalog.pg_extension_config_dump('auction.auctions_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.increment_tables',
 	$$WHERE name NOT LIKE 'ebay\_%'$$);
 SELECT pg_catalog.pg_extension_config_dump('auction._state', '');
+SELECT pg_catalog.pg_extension_config_dump('auction._rollout', '');
+SELECT pg_catalog.pg_extension_config_dump('auction._rollout_progress', '');
+SELECT pg_catalog.pg_extension_config_dump('auction._pins', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.journal', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.history', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.history_0', '');
@@ -880,10 +1046,14 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA auction FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION auction._least_bid("char", bigint, bigint, "char",
 	bigint, bigint, bigint[], bigint) TO PUBLIC;
 
--- Who watches the server may look at workers and lanes.
+-- It computes from its arguments alone; every service may do the same.
+GRANT EXECUTE ON FUNCTION auction.rollout_bucket(bigint, text) TO PUBLIC;
+
+-- Who watches the server may look at workers, lanes and the rollout.
 GRANT EXECUTE ON FUNCTION auction._stat_workers() TO pg_monitor;
 GRANT SELECT ON auction.stat_workers TO pg_monitor;
 GRANT SELECT ON auction.stat_lanes TO pg_monitor;
+GRANT SELECT ON auction.rollout TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction._stat_lanes() TO pg_monitor;
 
 /* ---- start ---- */

@@ -14,6 +14,7 @@
  */
 #define AUC_LOCK_CLASS	0xA0C7
 #define AUC_LOCK_CLASS_INCREMENTS	0xA0C8
+#define AUC_LOCK_CLASS_ROLLOUT	0xA0C9
 
 static void
 set_tag(LOCKTAG *tag, int64 auction_id)
@@ -70,4 +71,14 @@ auc_lock_increments(const char *name)
 									(int) strlen(name)),
 						 AUC_LOCK_CLASS_INCREMENTS);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+bool
+auc_lock_rollout(bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, AUC_LOCK_CLASS_ROLLOUT);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) !=
+		LOCKACQUIRE_NOT_AVAIL;
 }

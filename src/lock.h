@@ -1,5 +1,6 @@
 /*
- * lock.h: the lock of one auction (rules 2 and 3), and of an increment table.
+ * lock.h: the locks of an auction (rules 2 and 3), an increment table, and the
+ * rollout.
  *
  * A heavyweight lock in a class of its own beside the advisory locks, so that
  * no SQL can take it by accident.  Exclusive; held to the end of the
@@ -28,5 +29,11 @@ extern bool auc_lock_held(int64 auction_id);	/* by this transaction */
  * it is a table then depends on all of them.  Names may share a lock.
  */
 extern void auc_lock_increments(const char *name);
+
+/*
+ * Who changes the rollout, to the end of his transaction.  "wait" false:
+ * returns false instead of waiting.
+ */
+extern bool auc_lock_rollout(bool wait);
 
 #endif							/* AUC_LOCK_H */

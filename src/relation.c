@@ -34,6 +34,8 @@ static const char *const relation_names[AUC_REL_COUNT] = {
 	[AUC_REL_BIDS] = "bids",
 	[AUC_REL_ROUTE_EPOCH] = "_route_epoch",
 	[AUC_REL_INCREMENT_TABLES] = "increment_tables",
+	[AUC_REL_ROLLOUT] = "_rollout",
+	[AUC_REL_PINS] = "_pins",
 };
 
 static Oid	relation_ids[AUC_REL_COUNT];

@@ -6,7 +6,6 @@
 #include <limits.h>
 
 #include "miscadmin.h"
-#include "rules.h"
 #include "settings.h"
 #include "utils/guc.h"
 
@@ -16,19 +15,12 @@ int			auc_guc_max_lanes = 16;
 int			auc_guc_slots = 512;
 int			auc_guc_tail_size = 32 * 1024;
 
-int			auc_guc_default_route = AUC_ROUTE_TABLE;
 int			auc_guc_overload_timeout = 5000;
 int			auc_guc_drain_delay = 5;
 int			auc_guc_drain_batch = 4000;
 int			auc_guc_drain_rate = 0;
 int			auc_guc_log_retention = 30;
 int			auc_guc_consolidate_batch = 100;
-
-static const struct config_enum_entry route_options[] = {
-	{"table", AUC_ROUTE_TABLE, false},
-	{"redis", AUC_ROUTE_REDIS, false},
-	{NULL, 0, false}
-};
 
 typedef struct AucIntSetting
 {
@@ -109,12 +101,6 @@ void
 auc_settings_define(void)
 {
 	define_ints(int_settings, lengthof(int_settings));
-	DefineCustomEnumVariable("auction.default_route",
-							 "Route of new auctions that name none.",
-							 "Has an effect only in databases with an attached Redis server; elsewhere the route is table.",
-							 &auc_guc_default_route, AUC_ROUTE_TABLE,
-							 route_options, PGC_USERSET, 0,
-							 NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress)
 		define_ints(size_settings, lengthof(size_settings));
 	MarkGUCPrefixReserved("auction");

@@ -14,7 +14,6 @@ extern int	auc_guc_max_lanes;
 extern int	auc_guc_slots;
 extern int	auc_guc_tail_size;	/* kB a lane */
 
-extern int	auc_guc_default_route;	/* AucRoute */
 extern int	auc_guc_overload_timeout;	/* ms */
 extern int	auc_guc_drain_delay;	/* ms */
 extern int	auc_guc_drain_batch;	/* records a transaction */

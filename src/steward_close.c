@@ -10,7 +10,7 @@
  *
  * Then: closed -> verified -> consolidated -> keys removed from Redis, a batch
  * and a transaction each, so that due auctions never wait for more than one
- * batch.  Each step starts from what the rows say; a steward that dies leaves
+ * batch; and a page of live auctions goes to another route (steward_move.c).  Each step starts from what the rows say; a steward that dies leaves
  * nothing behind but the next steward's work.
  *
  * What cannot be done now, because of a lock or a lane, is passed over by a
@@ -24,6 +24,7 @@
 #include "statement.h"
 #include "steward_ask.h"
 #include "steward_close.h"
+#include "steward_move.h"
 #include "store.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -39,6 +40,7 @@ typedef struct Glance
 	bool		closed;
 	bool		keys_left;
 	bool		notes;			/* in _refresh */
+	int64		rollout;		/* that is not done with; 0: none */
 	TimestampTz next_end;
 } Glance;
 
@@ -67,7 +69,7 @@ static AucStatement glance_all = {
 	"  WHERE keys_left AND (consolidated_at IS NOT NULL OR route = 't')), "
 	" (SELECT ends_at FROM auction._state "
 	"  WHERE status = 'o' AND ends_at > $1 ORDER BY ends_at LIMIT 1), "
-	" EXISTS (SELECT FROM auction._refresh)",
+	" EXISTS (SELECT FROM auction._refresh), " AUC_STEWARD_MOVE_SQL,
 	.nargs = 1,.argtypes = {TIMESTAMPTZOID}
 };
 static AucStatement due_page = {
@@ -100,6 +102,7 @@ glance(TimestampTz now, Glance *result)
 	result->closed = auc_statement_bool(0, 2);
 	result->keys_left = auc_statement_bool(0, 3);
 	result->notes = auc_statement_bool(0, 5);
+	result->rollout = auc_statement_int64(0, 6);
 	next_end = auc_statement_datum(0, 4, &isnull);
 	result->next_end = isnull ? DT_NOEND : DatumGetTimestampTz(next_end);
 	SPI_finish();
@@ -250,6 +253,7 @@ auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due)
 {
 	MemoryContext old = CurrentMemoryContext;
 	Glance		work;
+	TimestampTz next_move = DT_NOEND;
 	bool		again = false;
 	bool		more = false;
 
@@ -276,10 +280,13 @@ auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due)
 		more = true;
 	if (work.keys_left && auc_steward_remove_keys(run_context))
 		more = true;
+	if (work.rollout != 0 &&
+		auc_steward_move(run_context, work.rollout, now, &next_move))
+		more = true;
 	MemoryContextReset(run_context);
 	MemoryContextSwitchTo(old);
 
-	*next_due = work.next_end;
+	*next_due = Min(work.next_end, next_move);
 	if (again)
 		*next_due = Min(*next_due, TimestampTzPlusMilliseconds(now, RETRY_MS));
 	if (more)

@@ -10,8 +10,8 @@
 #include "utils/palloc.h"
 
 /*
- * Closes what is due at "now"; then one batch each of verifying, consolidating
- * and removing keys from Redis.  Outside a transaction.  *next_due: when to
+ * Closes what is due at "now"; then one batch each of verifying, consolidating,
+ * removing keys from Redis and moving to another route.  Outside a transaction.  *next_due: when to
  * call again at the latest; not after now if there is more to do already.
  */
 extern void auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due);

@@ -18,7 +18,7 @@
  *   TRUNCATE  a DELETE of each.
  *
  * Row triggers run AFTER the change, so that they see what other triggers made
- * of the row; only the route's default is filled in BEFORE.
+ * of the row; only the route that the rollout gives it is filled in BEFORE.
  *
  * Restoring a dump: pg_dump's scripts load auctions and _state with plain
  * COPY, in either order and perhaps at the same time.  A _state row that is
@@ -46,10 +46,10 @@
 #include "auction_row.h"
 #include "errors.h"
 #include "lane_pick.h"
+#include "pin.h"
 #include "relation.h"
 #include "rest.h"
-#include "settings.h"
-#include "shm.h"
+#include "rollout.h"
 #include "store.h"
 #include "trigger.h"
 
@@ -87,25 +87,29 @@ auc_trigger_restoring(void)
  * INSERT.
  */
 
-/* BEFORE: the route is part of the row, so that the seller can see it. */
+/*
+ * BEFORE: the route is part of the row, so that the seller can see it.  The
+ * rollout decides it, unless the row does.
+ */
 Datum
 auction__auctions_route(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = auc_trigger_of(fcinfo, AUC_REL_AUCTIONS);
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
 	HeapTuple	tuple = trigger->tg_trigtuple;
-	AucRoute	route = AUC_ROUTE_TABLE;
 	int			attnum = AUC_AUCTION_ROUTE;
+	AucRoute	route;
 	bool		isnull;
 	Datum		value;
 
 	(void) heap_getattr(tuple, attnum, desc, &isnull);
 	if (!isnull)
 		return PointerGetDatum(tuple);
+	value = heap_getattr(tuple, AUC_AUCTION_ID, desc, &isnull);
+	if (isnull)
+		return PointerGetDatum(tuple);	/* its constraint will tell */
 
-	if (auc_guc_default_route == AUC_ROUTE_REDIS && auc_shm_available() &&
-		auc_lane_pick(0) != 0)
-		route = AUC_ROUTE_REDIS;
+	route = auc_rollout_route_of_new(DatumGetInt64(value));
 	value = CStringGetTextDatum(auc_route_name(route));
 	isnull = false;
 	return PointerGetDatum(heap_modify_tuple_by_cols(tuple, desc, 1, &attnum,
@@ -227,6 +231,7 @@ delete_auction(AucStore *store, int64 auction_id)
 	if (row.state.bid_count > 0 || row.state.status == AUC_STATUS_QUARANTINED)
 		auc_rest_refuse(&row, "removed");
 	auc_store_remove(store, &row);
+	auc_pin_remove(auction_id);
 	auc_relation_route_changed();
 }
 
