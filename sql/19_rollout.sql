@@ -71,7 +71,7 @@ CALL auction.set_rollout(1e100);
 CALL auction.set_rollout(0, true, '');
 CALL auction.set_rollout(0, true, repeat('x', 101));
 CALL auction.set_rollout(0, true, E'tab\t');
-CALL auction.set_rollout(0, true, U&'Gr\00fcn');
+CALL auction.set_rollout(0, true, E'\x7f');
 SELECT auction.pin_route(NULL, 'table');
 SELECT auction.pin_route(1, NULL);
 SELECT auction.pin_route(1, 'Redis');
