@@ -23,6 +23,7 @@ int			auc_guc_drain_batch = 4000;
 int			auc_guc_drain_rate = 0;
 int			auc_guc_log_retention = 30;
 int			auc_guc_consolidate_batch = 100;
+bool		auc_guc_track_bids = true;
 
 static const struct config_enum_entry route_options[] = {
 	{"table", AUC_ROUTE_TABLE, false},
@@ -114,6 +115,11 @@ auc_settings_define(void)
 							 "Has an effect only in databases with an attached Redis server; elsewhere the route is table.",
 							 &auc_guc_default_route, AUC_ROUTE_TABLE,
 							 route_options, PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("auction.track_bids",
+							 "Counts bids and measures how long they take.",
+							 "Shown by auction.stat_routes. Needs the library to be preloaded.",
+							 &auc_guc_track_bids, true, PGC_SUSET, 0,
 							 NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress)
 		define_ints(size_settings, lengthof(size_settings));
