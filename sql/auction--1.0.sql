@@ -881,7 +881,7 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 CREATE FUNCTION auction._compare_routes(table_bids bigint, table_errors bigint,
 	table_p50_ms float8, table_p99_ms float8, redis_bids bigint,
 	redis_errors bigint, redis_p50_ms float8, redis_p99_ms float8,
-	least bigint, OUT verdict text, OUT why text)
+	least_bids bigint, OUT verdict text, OUT why text)
 RETURNS record
 AS 'MODULE_PATHNAME', 'auction__compare_routes'
 LANGUAGE C IMMUTABLE PARALLEL SAFE;
@@ -947,7 +947,7 @@ BEGIN
 		WHEN chance < 0.001 THEN 'alarm'
 		ELSE 'ok' END
 		|| CASE WHEN spread.done
-			THEN coalesce(format(' (p = %s)', round(chance::numeric, 4)), '')
+			THEN coalesce(' (p = ' || round(chance::numeric, 4) || ')', '')
 			ELSE '' END),
 	('bids', t.bids::text, r.bids::text),
 	('accepted', t.accepted::text, r.accepted::text),
