@@ -158,9 +158,15 @@ my_entry(void)
 	if (none && none_at == pg_atomic_read_u32(&shared->forgotten))
 		return -1;
 	none_at = pg_atomic_read_u32(&shared->forgotten);
-	LWLockAcquire(auc_registry_lock(), LW_EXCLUSIVE);
-	cached = bind_entry(MyDatabaseId);
+	LWLockAcquire(auc_registry_lock(), LW_SHARED);
+	cached = find_entry(MyDatabaseId);
 	LWLockRelease(auc_registry_lock());
+	if (cached < 0)
+	{
+		LWLockAcquire(auc_registry_lock(), LW_EXCLUSIVE);
+		cached = bind_entry(MyDatabaseId);
+		LWLockRelease(auc_registry_lock());
+	}
 	none = cached < 0;
 	return cached;
 }
