@@ -10,7 +10,7 @@ PGFILEDESC = "auction - bids decided off the hot row"
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 DATA = $(wildcard sql/auction--*.sql)
-SHLIB_LINK = -lhiredis
+SHLIB_LINK = -lhiredis -lm
 
 # In CPPFLAGS, so that gcc (the module) and clang (the bitcode) both see them.
 PG_CPPFLAGS = -Isrc -Wall -Wextra -Wdeclaration-after-statement \

@@ -5,7 +5,8 @@
 
 /*
  * In this order: tables, bids, triggers, standings, Redis servers, workers,
- * closing, retracting, rollout, reads, lanes, dump, privileges, start.  An object is marked
+ * closing, retracting, rollout, reads, lanes, routes, dump, privileges, start.
+ * An object is marked
  *   API: public            applications use it
  *   API: public, to read   they may look at it, the engine writes it
  *   API: internal          it may change with every version
@@ -999,6 +1000,205 @@ COMMENT ON COLUMN auction.stat_lanes.applied_wanted IS
 COMMENT ON COLUMN auction.stat_lanes.possible_loss_after IS
 'accepted bids behind this position may be lost; NULL: none known';
 
+/* ---- routes, compared ---- */
+
+-- API: internal
+-- since: 'step' or 'reset'. Two rows, or three where bids are mirrored; none
+-- without the library.
+CREATE FUNCTION auction._stat_routes(since text,
+	OUT route text, OUT bids bigint, OUT accepted bigint, OUT rejected bigint,
+	OUT rejected_by jsonb, OUT rolled_back bigint, OUT errors bigint,
+	OUT errors_by jsonb, OUT waiting bigint, OUT p50_ms float8,
+	OUT p95_ms float8, OUT p99_ms float8, OUT p999_ms float8,
+	OUT max_ms float8, OUT mean_ms float8, OUT since_at timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'auction__stat_routes'
+LANGUAGE C VOLATILE PARALLEL SAFE ROWS 2;
+
+-- API: public
+CREATE VIEW auction.stat_routes AS
+SELECT r.route, r.bids, r.accepted, r.rejected, r.rejected_by, r.rolled_back,
+	r.errors, r.errors_by, r.waiting, r.p50_ms, r.p95_ms, r.p99_ms, r.p999_ms,
+	r.max_ms, r.mean_ms, r.since_at AS since
+FROM auction._stat_routes('reset') r;
+COMMENT ON VIEW auction.stat_routes IS
+'one row for each route: what became of the bids of this database, and how '
+'long they took, since stat_reset() or the start; no rows while the library is '
+'not preloaded. Counted while auction.track_bids is on';
+COMMENT ON COLUMN auction.stat_routes.route IS
+'table, redis; shadow: bids that were mirrored and do not count';
+COMMENT ON COLUMN auction.stat_routes.bids IS
+'bids with a verdict: accepted and rejected. One on an unknown auction is '
+'counted on route table; one that moved, where it was decided';
+COMMENT ON COLUMN auction.stat_routes.accepted IS
+'on route table once their transaction has committed';
+COMMENT ON COLUMN auction.stat_routes.rejected_by IS
+'rejected bids by reason, those reasons that occurred';
+COMMENT ON COLUMN auction.stat_routes.rolled_back IS
+'bids that were accepted on route table and undone by ROLLBACK or an error of '
+'their transaction; in no other figure';
+COMMENT ON COLUMN auction.stat_routes.errors IS
+'bids that got no verdict; not those that fail by the application''s own doing '
+'(wrong arguments, RB001, RB008, a cancel before the bid was under way)';
+COMMENT ON COLUMN auction.stat_routes.errors_by IS
+'not_recorded (RB002; on route table cancelled or timed out in the queue), '
+'unknown (RB003), overloaded (RB004), recovering (RB006), fenced (RB007), '
+'other; those that occurred';
+COMMENT ON COLUMN auction.stat_routes.waiting IS
+'now: on route redis bids that were handed over and have no answer, on route '
+'table sessions in the queue for an auction''s lock; NULL for shadow';
+COMMENT ON COLUMN auction.stat_routes.p50_ms IS
+'milliseconds from the beginning of a bid in the server to its verdict, on '
+'route table in a transaction of its own to its commit; the median, at most '
+'6.25 % too high, as the next three; NULL: no bids';
+COMMENT ON COLUMN auction.stat_routes.p999_ms IS 'of 1000 bids, 999 took no longer';
+COMMENT ON COLUMN auction.stat_routes.since IS
+'stat_reset(), or the start (also after a crash) if there was none';
+
+-- API: public
+CREATE FUNCTION auction.stat_reset()
+RETURNS void
+AS 'MODULE_PATHNAME', 'auction_stat_reset'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION auction.stat_reset() IS
+'counts in auction.stat_routes begin anew, for this database, at once';
+
+-- API: internal
+-- What the rollout says, and how the auctions it is about are spread now: open
+-- and not pinned. percent NULL: there is no rollout, or one that leaves live
+-- auctions where they are; done: all are where they shall be.
+CREATE FUNCTION auction._rollout_share(OUT percent numeric, OUT done bool,
+	OUT on_table bigint, OUT on_redis bigint)
+RETURNS record
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT r.buckets / 100.0, p.done_at IS NOT NULL, a.on_table, a.on_redis
+	FROM (SELECT count(*) FILTER (WHERE s.route = 't') AS on_table,
+			count(*) FILTER (WHERE s.route = 'r') AS on_redis
+		FROM auction._state s
+		WHERE s.status = 'o' AND NOT EXISTS (SELECT FROM auction._pins n
+			WHERE n.auction_id = s.auction_id)) a
+		LEFT JOIN auction._rollout r ON r.move_live
+		LEFT JOIN auction._rollout_progress p ON p.number = r.number
+$$;
+
+-- API: internal
+-- The probability of a spread at least as uneven by chance; NULL: too few to
+-- tell. compare.h.
+CREATE FUNCTION auction._sample_ratio(on_table bigint, on_redis bigint,
+	percent float8)
+RETURNS float8
+AS 'MODULE_PATHNAME', 'auction__sample_ratio'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+-- API: internal
+-- Route redis against route table. compare.h.
+CREATE FUNCTION auction._compare_routes(table_bids bigint, table_errors bigint,
+	table_p50_ms float8, table_p99_ms float8, redis_bids bigint,
+	redis_errors bigint, redis_p50_ms float8, redis_p99_ms float8,
+	least_bids bigint, OUT verdict text, OUT why text)
+RETURNS record
+AS 'MODULE_PATHNAME', 'auction__compare_routes'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+-- API: internal
+-- 12.34 %; NULL of nothing.
+CREATE FUNCTION auction._percent(part bigint, whole bigint)
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT round(100.0 * part / nullif(whole, 0), 2) || ' %'
+$$;
+
+-- API: public
+CREATE FUNCTION auction.route_report(since text DEFAULT 'step',
+	least_bids bigint DEFAULT 1000,
+	OUT item text, OUT "table" text, OUT redis text)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE PARALLEL RESTRICTED ROWS 18
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	t record;
+	r record;
+	spread record;
+	comparison record;
+	chance float8;
+BEGIN
+	IF least_bids IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = '22004',
+			MESSAGE = 'argument "least_bids" must not be null';
+	ELSIF least_bids < 1 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023',
+			MESSAGE = format('argument "least_bids" must be at least 1, not %s',
+				least_bids);
+	END IF;
+	SELECT s.* INTO t FROM auction._stat_routes($1) s WHERE s.route = 'table';
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'RB005',
+			MESSAGE = 'auction.route_report() requires "auction" in shared_preload_libraries';
+	END IF;
+	SELECT s.* INTO r FROM auction._stat_routes($1) s WHERE s.route = 'redis';
+	SELECT s.* INTO spread FROM auction._rollout_share() s;
+	chance := auction._sample_ratio(spread.on_table, spread.on_redis,
+		spread.percent::float8);
+	SELECT c.* INTO comparison FROM auction._compare_routes(t.bids, t.errors,
+		t.p50_ms, t.p99_ms, r.bids, r.errors, r.p50_ms, r.p99_ms, least_bids) c;
+
+	RETURN QUERY VALUES
+	('since', to_char(t.since_at, 'YYYY-MM-DD HH24:MI:SS'),
+		to_char(r.since_at, 'YYYY-MM-DD HH24:MI:SS')),
+	('open auctions', spread.on_table::text, spread.on_redis::text),
+	('share', auction._percent(spread.on_table,
+			spread.on_table + spread.on_redis),
+		auction._percent(spread.on_redis, spread.on_table + spread.on_redis)),
+	('expected share', round(100 - spread.percent, 2) || ' %',
+		round(spread.percent, 2) || ' %'),
+	('sample ratio', NULL, CASE
+		WHEN spread.percent IS NULL THEN 'no rollout'
+		WHEN spread.done IS NOT TRUE THEN 'still moving'
+		WHEN chance IS NULL THEN 'too few auctions'
+		WHEN chance < 0.001 THEN 'alarm'
+		ELSE 'ok' END
+		|| CASE WHEN spread.done
+			THEN coalesce(' (p = ' || round(chance::numeric, 4) || ')', '')
+			ELSE '' END),
+	('bids', t.bids::text, r.bids::text),
+	('accepted', t.accepted::text, r.accepted::text),
+	('rejected', t.rejected::text, r.rejected::text),
+	('rejected share', auction._percent(t.rejected, t.bids),
+		auction._percent(r.rejected, r.bids)),
+	('errors', t.errors::text, r.errors::text),
+	('error share', auction._percent(t.errors, t.bids + t.errors),
+		auction._percent(r.errors, r.bids + r.errors)),
+	('p50 ms', round(t.p50_ms::numeric, 2)::text,
+		round(r.p50_ms::numeric, 2)::text),
+	('p95 ms', round(t.p95_ms::numeric, 2)::text,
+		round(r.p95_ms::numeric, 2)::text),
+	('p99 ms', round(t.p99_ms::numeric, 2)::text,
+		round(r.p99_ms::numeric, 2)::text),
+	('p99.9 ms', round(t.p999_ms::numeric, 2)::text,
+		round(r.p999_ms::numeric, 2)::text),
+	('max ms', round(t.max_ms::numeric, 2)::text,
+		round(r.max_ms::numeric, 2)::text),
+	('verdict', NULL, comparison.verdict),
+	('because', NULL, comparison.why);
+END
+$$;
+COMMENT ON FUNCTION auction.route_report(text, bigint) IS
+'the two routes side by side, and whether route redis is better or worse than '
+'route table. since: step (since the last set_rollout(), else as reset) or '
+'reset (since stat_reset(), else the start). sample ratio: whether the open '
+'auctions that are not pinned are spread as the rollout says; alarm: chance '
+'would do so less than once in a thousand times. verdict: not enough bids yet '
+'below least_bids on either route (bids and errors; at least 1); worse if the '
+'error share is (a difference of at least 0.1 percentage points that chance '
+'makes less than once in a thousand times) or p99 (1.25 times and 0.5 ms '
+'more); else better if one of them is; else p50 decides in the same way; else '
+'no difference. Bad arguments: 22023, NULLs: 22004, not preloaded: RB005';
+
 /* ---- dump ---- */
 
 -- All that users entered or bid. The partitions of history are named one by
@@ -1049,12 +1249,15 @@ GRANT EXECUTE ON FUNCTION auction._least_bid("char", bigint, bigint, "char",
 -- It computes from its arguments alone; every service may do the same.
 GRANT EXECUTE ON FUNCTION auction.rollout_bucket(bigint, text) TO PUBLIC;
 
--- Who watches the server may look at workers, lanes and the rollout.
+-- Who watches the server may look at workers, lanes, routes and the rollout.
 GRANT EXECUTE ON FUNCTION auction._stat_workers() TO pg_monitor;
 GRANT SELECT ON auction.stat_workers TO pg_monitor;
 GRANT SELECT ON auction.stat_lanes TO pg_monitor;
 GRANT SELECT ON auction.rollout TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction._stat_lanes() TO pg_monitor;
+GRANT SELECT ON auction.stat_routes TO pg_monitor;
+GRANT EXECUTE ON FUNCTION auction._stat_routes(text) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION auction.route_report(text, bigint) TO pg_monitor;
 
 /* ---- start ---- */
 

@@ -28,6 +28,7 @@
 #include "bid_route.h"
 #include "bid_slot.h"
 #include "bid_table.h"
+#include "bid_track.h"
 #include "errors.h"
 #include "lock.h"
 
@@ -100,9 +101,38 @@ take_answer(const AucHandOver *hand_over, AucBidResult *result)
 	return true;
 }
 
+/* false: moved, the bid starts again. */
+static bool
+decide_on_table(const AucBid *bid, AucBidResult *result,
+				const instr_time *began)
+{
+	volatile bool decided = false;
+
+	PG_TRY();
+	{
+		decided = auc_table_bid(bid, result);
+	}
+	PG_CATCH();
+	{
+		auc_track_table_failed();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (decided)
+		auc_track_table(&result->verdict, began);
+	return decided;
+}
+
+/*
+ * An auction that nobody knows has no route; that it is unknown is found in
+ * the tables, so it is counted there.
+ */
 void
 auc_bid_place(const AucBid *bid, AucBidResult *result)
 {
+	instr_time	began;
+
+	auc_track_begin(&began);
 	for (;;)
 	{
 		AucRouteHint hint;
@@ -112,17 +142,19 @@ auc_bid_place(const AucBid *bid, AucBidResult *result)
 		if (!auc_route_find(bid->auction_id, &hint))
 		{
 			unknown_auction(result);
+			auc_track_table(&result->verdict, &began);
 			return;
 		}
 		if (hint.route == AUC_ROUTE_TABLE)
 		{
-			if (auc_table_bid(bid, result))
+			if (decide_on_table(bid, result, &began))
 				return;
 			auc_route_forget(bid->auction_id);
 			continue;
 		}
 		check_not_mine(bid->auction_id, &hint);
 		fill_hand_over(bid, hint.lane_id, &hand_over);
+		hand_over.began = began;
 		auc_bid_hand_over(1, &hand_over);
 		if (take_answer(&hand_over, result))
 			return;

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "bid_slot.h"
+#include "bid_track.h"
 #include "compat.h"
 #include "errors.h"
 #include "miscadmin.h"
@@ -108,11 +109,14 @@ auc_bid_server_of(int lane_id)
 	int			index = await_lane(lane_id, after_ms(auc_guc_overload_timeout));
 
 	if (index < 0)
+	{
+		auc_track_error(AUC_STAT_REDIS, AUC_STAT_OTHER);
 		ereport(ERROR,
 				(errcode(AUC_ERRCODE_NOT_ATTACHED),
 				 errmsg("lane %d is not served", lane_id),
 				 errdetail("The bid was not recorded."),
 				 errhint("See auction.stat_workers and the server log.")));
+	}
 	return auc_lane(index)->server;
 }
 
@@ -300,6 +304,7 @@ read_bid(const AucSlot *slot, AucHandOver *bid)
 	bid->until = slot->until;
 	bid->verdict = slot->verdict;
 	bid->level = slot->level;
+	bid->took_us = auc_track_elapsed(&bid->began);
 }
 
 static int
@@ -383,10 +388,16 @@ report_given_up(AucHandOver *bids, int first, int n, AucGiveUp why, int nbids)
 		else if (wave.state[i] == AUC_SLOT_ABANDONED)
 		{
 			answer = AUC_ANSWER_UNKNOWN;
+			bids[first + i].answer = answer;
 			culprit = &bids[first + i];
 		}
-		else if (culprit == NULL)
-			culprit = &bids[first + i];
+		else
+		{
+			bids[first + i].answer = why == GIVE_UP_TIMEOUT ?
+				AUC_ANSWER_OVERLOADED : AUC_ANSWER_RESUBMIT;
+			if (culprit == NULL)
+				culprit = &bids[first + i];
+		}
 	}
 	accepted = count_accepted(first + n, bids);
 	drop_wave();
@@ -399,6 +410,7 @@ report_given_up(AucHandOver *bids, int first, int n, AucGiveUp why, int nbids)
 	}
 	if (ProcDiePending)
 	{
+		auc_track_hand_over(n, bids + first);
 		ereport(WARNING,
 				(errcode(answer == AUC_ANSWER_UNKNOWN ?
 						 AUC_ERRCODE_OUTCOME_UNKNOWN :
@@ -425,17 +437,25 @@ hand_over_wave(int server, AucHandOver *bids, int first, int n, int nbids,
 {
 	AucGiveUp	why;
 	TimestampTz now;
+	instr_time	began;
 
+	auc_track_begin(&began);
+	bids[first].answer = AUC_ANSWER_RESUBMIT;
 	claim_wave(server, n, until);
 	if (wave.n == 0)
+	{
+		bids[first].answer = AUC_ANSWER_OVERLOADED;
 		report(&bids[first], AUC_ANSWER_OVERLOADED, false,
 			   count_accepted(first, bids), nbids);
+	}
 	n = wave.n;
 	now = GetCurrentTimestamp();
 	for (int i = 0; i < n; i++)
 	{
 		bids[first + i].at = now;
 		bids[first + i].answer = AUC_ANSWER_RESUBMIT;
+		if (INSTR_TIME_IS_ZERO(bids[first + i].began))
+			bids[first + i].began = began;
 		fill_bid(auc_slot(wave.slot[i]), &bids[first + i]);
 	}
 	publish_wave(server);
@@ -459,7 +479,7 @@ auc_bid_hand_over(int nbids, AucHandOver *bids)
 {
 	TimestampTz until = after_ms(auc_guc_overload_timeout);
 	int			server = auc_bid_server_of(bids[0].lane_id);
-	int			done = 0;
+	volatile int done = 0;
 
 	PG_TRY();
 	{
@@ -480,6 +500,7 @@ auc_bid_hand_over(int nbids, AucHandOver *bids)
 					report(&bids[i], bids[i].answer, false,
 						   count_accepted(done + n, bids), nbids);
 			}
+			auc_track_hand_over(n, bids + done);
 			done += n;
 			until = after_ms(auc_guc_overload_timeout);
 		}
@@ -487,6 +508,7 @@ auc_bid_hand_over(int nbids, AucHandOver *bids)
 	PG_CATCH();
 	{
 		drop_wave();
+		auc_track_hand_over(nbids - done, bids + done);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();

@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "portability/instr_time.h"
 #include "shm_slot.h"
 
 /* One bid on route redis. */
@@ -21,11 +22,14 @@ typedef struct AucHandOver
 	uint8		request_id[16];
 	const char *attributes;		/* JSON text, attributes_len bytes, or NULL */
 	uint32		attributes_len;
+	instr_time	began;			/* for bid_track.h; zero: with its wave */
 	/* answer */
-	AucAnswerKind answer;		/* AUC_ANSWER_VERDICT, _MOVED or _MOVING */
+	AucAnswerKind answer;		/* AUC_ANSWER_VERDICT, _MOVED or _MOVING; 0: not
+								 * handed over yet */
 	uint64		until;			/* _MOVING: start again when it is applied */
 	AucVerdict	verdict;
 	AucLevel	level;
+	uint64		took_us;		/* from "began" to the answer */
 } AucHandOver;
 
 /*
@@ -36,6 +40,9 @@ typedef struct AucHandOver
  * Errors: AUC_ERRCODE_NOT_RECORDED, _OUTCOME_UNKNOWN, _OVERLOADED,
  * _RECOVERING, _FENCED, _NOT_ATTACHED, _NOT_PRELOADED.  Bids of the call that
  * were accepted before stay accepted; the detail says how many.
+ *
+ * Counts what becomes of them (bid_track.h), but those that have moved.  The
+ * caller sets all but the answer, which is zeroed.
  */
 #define AUC_WAVE_MAX	64
 extern void auc_bid_hand_over(int nbids, AucHandOver *bids);

@@ -39,6 +39,7 @@
 #include "hooks.h"
 #include "miscadmin.h"
 #include "shm.h"
+#include "shm_stat.h"
 #include "shm_worker.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
@@ -59,6 +60,7 @@ static bool extension_changed = false;
 static bool extension_exists;
 static bool steward_wanted = false;
 static bool lanes_changed = false;
+static bool rollout_changed = false;
 static List *suspended = NIL;	/* OIDs of databases, in TopMemoryContext */
 
 /* DROP EXTENSION auction CASCADE takes its servers along. */
@@ -78,11 +80,14 @@ forget_all(void)
 	extension_changed = false;
 	steward_wanted = false;
 	lanes_changed = false;
+	rollout_changed = false;
 }
 
 static void
 at_commit(void)
 {
+	if (rollout_changed)
+		auc_stat_mark_step();
 	if (extension_changed && extension_exists)
 		auc_database_created(MyDatabaseId);
 	else if (extension_changed)
@@ -147,6 +152,13 @@ auc_hooks_steward_wanted(void)
 {
 	register_callback();
 	steward_wanted = true;
+}
+
+void
+auc_hooks_rollout_changed(void)
+{
+	auc_hooks_steward_wanted();
+	rollout_changed = true;
 }
 
 /* ---- suspension ---- */

@@ -15,6 +15,8 @@ extern void auc_hooks_install(void);
 extern void auc_hooks_extension_changed(void);
 /* At commit: wakes the steward of this database; its tables have work. */
 extern void auc_hooks_steward_wanted(void);
+/* At commit: the same, and statistics begin a step (shm_stat.h). */
+extern void auc_hooks_rollout_changed(void);
 /* At commit: the steward reads auction.lanes again. */
 extern void auc_hooks_lanes_changed(void);
 

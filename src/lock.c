@@ -61,6 +61,25 @@ auc_lock_held(int64 auction_id)
 	return LockHeldByMe(&tag, ExclusiveLock);
 }
 
+int
+auc_lock_waiting(void)
+{
+	LockData   *data = GetLockStatusData();
+	int			n = 0;
+
+	for (int i = 0; i < data->nelements; i++)
+	{
+		const LockInstanceData *lock = &data->locks[i];
+
+		if (lock->waitLockMode != NoLock &&
+			lock->locktag.locktag_type == LOCKTAG_ADVISORY &&
+			lock->locktag.locktag_field1 == MyDatabaseId &&
+			lock->locktag.locktag_field4 == AUC_LOCK_CLASS)
+			n++;
+	}
+	return n;
+}
+
 void
 auc_lock_increments(const char *name)
 {

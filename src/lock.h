@@ -23,6 +23,8 @@ extern void auc_lock_acquire(int64 auction_id);
 extern bool auc_lock_try(int64 auction_id);
 extern void auc_lock_release(int64 auction_id); /* what acquire/try took once */
 extern bool auc_lock_held(int64 auction_id);	/* by this transaction */
+/* Who waits for the lock of any auction of this database; not cheap. */
+extern int	auc_lock_waiting(void);
 
 /*
  * Who changes rows of an increment table, to the end of his transaction: that

@@ -201,7 +201,7 @@ auc_rollout_change(int buckets, bool move_live, const char *salt,
 	(void) auc_statement_run(&log_change, values, SPI_OK_INSERT);
 	SPI_finish();
 	if (auc_shm_available())
-		auc_hooks_steward_wanted();
+		auc_hooks_rollout_changed();
 }
 
 bool

@@ -68,6 +68,8 @@ typedef enum AucReason
 	AUC_REASON_NOT_AVAILABLE	/* buy now: none, or no more */
 } AucReason;
 
+#define AUC_REASONS		(AUC_REASON_NOT_AVAILABLE + 1)
+
 /* The increment from a price on, up to the next step's. */
 typedef struct AucStep
 {

@@ -21,6 +21,7 @@ int			auc_guc_drain_batch = 4000;
 int			auc_guc_drain_rate = 0;
 int			auc_guc_log_retention = 30;
 int			auc_guc_consolidate_batch = 100;
+bool		auc_guc_track_bids = true;
 
 typedef struct AucIntSetting
 {
@@ -101,6 +102,11 @@ void
 auc_settings_define(void)
 {
 	define_ints(int_settings, lengthof(int_settings));
+	DefineCustomBoolVariable("auction.track_bids",
+							 "Counts bids and measures how long they take.",
+							 "Shown by auction.stat_routes. Needs the library to be preloaded.",
+							 &auc_guc_track_bids, true, PGC_SUSET, 0,
+							 NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress)
 		define_ints(size_settings, lengthof(size_settings));
 	MarkGUCPrefixReserved("auction");

@@ -14,6 +14,7 @@
 #include "shm_bell.h"
 #include "shm_lane.h"
 #include "shm_slot.h"
+#include "shm_stat.h"
 #include "shm_worker.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -33,6 +34,7 @@ static const AucShmPart parts[] = {
 	{auc_worker_shmem_size, auc_worker_shmem_init},
 	{auc_bell_shmem_size, auc_bell_shmem_init},
 	{auc_slot_shmem_size, auc_slot_shmem_init},
+	{auc_stat_shmem_size, auc_stat_shmem_init},
 	{auc_lane_shmem_size, auc_lane_shmem_init},
 };
 

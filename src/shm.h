@@ -19,8 +19,9 @@ extern void auc_shm_require(const char *what);
 
 /*
  * The registry lock: who is bound to which entry of databases, servers, lanes
- * and workers.  Never held across I/O, waits or catalog access; nothing on a
- * bid's way takes it exclusively.
+ * and workers, and copies of the counters.  Never held across I/O, waits or
+ * catalog access; of bids, only a database's first one takes it exclusively
+ * (shm_stat.h).
  */
 extern LWLock *auc_registry_lock(void);
 

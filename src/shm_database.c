@@ -9,6 +9,7 @@
 
 #include "compat.h"
 #include "shm.h"
+#include "shm_stat.h"
 #include "shm_worker.h"
 #include "shm_worker_private.h"
 
@@ -180,6 +181,7 @@ auc_database_gone(Oid dboid)
 		ask_database_to_stop(dboid);
 	}
 	LWLockRelease(auc_registry_lock());
+	auc_stat_forget(dboid);
 }
 
 bool

@@ -74,6 +74,26 @@ auc_slot_count(void)
 	return auc_guc_slots;
 }
 
+/* The kind may be another use's by now: a figure to look at, nothing more. */
+int
+auc_slot_waiting(int server)
+{
+	int			n = 0;
+
+	for (int i = 0; i < auc_guc_slots; i++)
+	{
+		uint64		word = pg_atomic_read_u64(&words[i]);
+		AucSlotState state = WORD_STATE(word);
+
+		if ((state == AUC_SLOT_PUBLISHED || state == AUC_SLOT_TAKEN) &&
+			WORD_SERVER(word) == server &&
+			(auc_slot(i)->kind == AUC_REQUEST_BID ||
+			 auc_slot(i)->kind == AUC_REQUEST_BUY))
+			n++;
+	}
+	return n;
+}
+
 AucSlot *
 auc_slot(int index)
 {

@@ -112,6 +112,8 @@ typedef struct AucSlot
 extern Size auc_slot_shmem_size(void);
 extern void auc_slot_shmem_init(bool found, void *space);
 extern int	auc_slot_count(void);
+/* Bids that wait for an answer of that server's router now. */
+extern int	auc_slot_waiting(int server);
 extern AucSlot *auc_slot(int index);
 
 /* backend */
