@@ -19,6 +19,12 @@ int			auc_guc_overload_timeout = 5000;
 int			auc_guc_drain_delay = 5;
 int			auc_guc_drain_batch = 4000;
 int			auc_guc_drain_rate = 0;
+bool		auc_guc_guard = true;
+double		auc_guc_guard_error_share = 1;
+int			auc_guc_guard_lag = 10;
+int			auc_guc_guard_min_bids = 100;
+int			auc_guc_guard_p99 = 1000;
+int			auc_guc_guard_window = 10;
 int			auc_guc_log_retention = 30;
 int			auc_guc_consolidate_batch = 100;
 bool		auc_guc_track_bids = true;
@@ -52,6 +58,22 @@ static const AucIntSetting int_settings[] = {
 		"Most records per second that the drain of one server applies.",
 		"0 means no limit.",
 		&auc_guc_drain_rate, 0, INT_MAX, PGC_SIGHUP, 0},
+	{"auction.guard_lag",
+		"How far the journal may be behind before the guard rolls back.",
+		"0 means no limit.",
+		&auc_guc_guard_lag, 0, 86400, PGC_SIGHUP, GUC_UNIT_S},
+	{"auction.guard_min_bids",
+		"Fewer bids in the guard's window say nothing of errors and latency.",
+		NULL,
+		&auc_guc_guard_min_bids, 1, INT_MAX, PGC_SIGHUP, 0},
+	{"auction.guard_p99",
+		"99th percentile of the time a bid on route redis takes, above which the guard rolls back.",
+		"Bids that still wait count with the time they have waited. 0 means no limit.",
+		&auc_guc_guard_p99, 0, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS},
+	{"auction.guard_window",
+		"The time back from now whose bids the guard looks at.",
+		NULL,
+		&auc_guc_guard_window, 1, AUC_GUARD_WINDOW_MAX, PGC_SIGHUP, GUC_UNIT_S},
 	{"auction.log_retention",
 		"How long applied records stay in the log.",
 		NULL,
@@ -102,6 +124,16 @@ void
 auc_settings_define(void)
 {
 	define_ints(int_settings, lengthof(int_settings));
+	DefineCustomBoolVariable("auction.guard",
+							 "Rolls the rollout back when route redis breaks a limit.",
+							 "See the settings auction.guard_*.",
+							 &auc_guc_guard, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomRealVariable("auction.guard_error_share",
+							 "Percentage of bids on route redis that end with an error, above which the guard rolls back.",
+							 "Errors of the application's own doing do not count. 100 means no limit.",
+							 &auc_guc_guard_error_share, 1, 0, 100, PGC_SIGHUP,
+							 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("auction.track_bids",
 							 "Counts bids and measures how long they take.",
 							 "Shown by auction.stat_routes. Needs the library to be preloaded.",

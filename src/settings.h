@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#define AUC_GUARD_WINDOW_MAX	300
+
 /* sizes of shared memory; only with shared_preload_libraries, at start */
 extern int	auc_guc_max_databases;
 extern int	auc_guc_max_servers;
@@ -18,6 +20,12 @@ extern int	auc_guc_overload_timeout;	/* ms */
 extern int	auc_guc_drain_delay;	/* ms */
 extern int	auc_guc_drain_batch;	/* records a transaction */
 extern int	auc_guc_drain_rate; /* rows/s, 0: no limit */
+extern bool auc_guc_guard;
+extern double auc_guc_guard_error_share;	/* percent, 100: no limit */
+extern int	auc_guc_guard_lag;	/* s, 0: no limit */
+extern int	auc_guc_guard_min_bids;
+extern int	auc_guc_guard_p99;	/* ms, 0: no limit */
+extern int	auc_guc_guard_window;	/* s, at most AUC_GUARD_WINDOW_MAX */
 extern int	auc_guc_log_retention;	/* s */
 extern int	auc_guc_consolidate_batch;	/* auctions a transaction */
 extern bool auc_guc_track_bids;

@@ -74,9 +74,8 @@ auc_slot_count(void)
 	return auc_guc_slots;
 }
 
-/* The kind may be another use's by now: a figure to look at, nothing more. */
 int
-auc_slot_waiting(int server)
+auc_slot_waiting(int server, TimestampTz *since)
 {
 	int			n = 0;
 
@@ -89,7 +88,11 @@ auc_slot_waiting(int server)
 			WORD_SERVER(word) == server &&
 			(auc_slot(i)->kind == AUC_REQUEST_BID ||
 			 auc_slot(i)->kind == AUC_REQUEST_BUY))
+		{
+			if (since != NULL)
+				since[n] = auc_slot(i)->at;
 			n++;
+		}
 	}
 	return n;
 }

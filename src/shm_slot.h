@@ -24,6 +24,7 @@
 #ifndef AUC_SHM_SLOT_H
 #define AUC_SHM_SLOT_H
 
+#include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "record.h"
 
@@ -112,8 +113,12 @@ typedef struct AucSlot
 extern Size auc_slot_shmem_size(void);
 extern void auc_slot_shmem_init(bool found, void *space);
 extern int	auc_slot_count(void);
-/* Bids that wait for an answer of that server's router now. */
-extern int	auc_slot_waiting(int server);
+/*
+ * Bids that wait for an answer of that server's router now, and since when
+ * (NULL, or room for auc_slot_count()).  A slot may have another use by now: a
+ * figure to look at, nothing more.
+ */
+extern int	auc_slot_waiting(int server, TimestampTz *since);
 extern AucSlot *auc_slot(int index);
 
 /* backend */

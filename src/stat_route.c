@@ -104,7 +104,7 @@ waiting(AucStatRoute route, bool *isnull)
 	{
 		for (int i = 0; i < auc_server_count(); i++)
 			if (auc_server(i)->bound && auc_server(i)->dboid == MyDatabaseId)
-				n += auc_slot_waiting(i);
+				n += auc_slot_waiting(i, NULL);
 	}
 	*isnull = route == AUC_STAT_SHADOW;
 	return Int64GetDatum(n);

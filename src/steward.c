@@ -20,6 +20,7 @@
 #include "shm_worker.h"
 #include "steward.h"
 #include "steward_close.h"
+#include "steward_guard.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 #include "worker.h"
@@ -36,6 +37,7 @@ step(TimestampTz now, TimestampTz *next)
 
 	auc_steward_servers_run(now, next);
 	auc_steward_resolve_run(now);
+	auc_steward_guard_run(now);
 	auc_steward_jobs_run(now, &due);
 	if (due < *next)
 		*next = due;
