@@ -12,6 +12,7 @@ use Test::More;
 
 my $node = new_node('statroutes', conf => <<'CONF');
 auction.slots = 100
+auction.max_databases = 2
 max_prepared_transactions = 2
 CONF
 my $redis = start_redis();
@@ -280,6 +281,20 @@ is(stat_of('bids', 'table', 'two'), '0', 'a new extension begins at 0');
 $there = new_auction($node, 'two');
 $node->safe_psql('two', "SELECT auction.place_bid($there, 7, 10)");
 is(stat_of('bids', 'table', 'two'), '1', '... and counts');
+
+# Beyond auction.max_databases nothing is counted, and nothing fails.
+sql('CREATE DATABASE three');
+my $third = start_psql(
+	$node, 'three',
+	'CREATE EXTENSION auction',
+	'INSERT INTO auction.auctions (id, seller_id, ends_at) '
+	  . "VALUES (1, 0, now() + interval '1 h')",
+	'SELECT accepted FROM auction.place_bid(1, 7, 1)',
+	"SELECT bids FROM auction.stat_routes WHERE route = 'table'");
+is((finish_psql($third))[0], "t\n0", 'a database too many counts nothing');
+$node->safe_psql('two', 'DROP EXTENSION auction CASCADE');
+$node->safe_psql('three', 'SELECT auction.place_bid(1, 7, 2)');
+is(stat_of('bids', 'table', 'three'), '1', '... until there is room');
 
 # ---- the report ----
 
