@@ -71,12 +71,3 @@ auc_latency_percentile(const uint64_t *histogram, double share)
 	}
 	return auc_latency_upper(last);
 }
-
-void
-auc_latency_subtract(uint64_t *histogram, const uint64_t *before)
-{
-	int			i;
-
-	for (i = 0; i < AUC_LATENCY_BUCKETS; i++)
-		histogram[i] -= histogram[i] < before[i] ? histogram[i] : before[i];
-}

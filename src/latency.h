@@ -31,7 +31,5 @@ extern uint64_t auc_latency_count(const uint64_t *histogram);
  * median, above 0 and at most 1.  0 if there are no values.
  */
 extern uint64_t auc_latency_percentile(const uint64_t *histogram, double share);
-/* What came since "before", an earlier copy of the same histogram. */
-extern void auc_latency_subtract(uint64_t *histogram, const uint64_t *before);
 
 #endif							/* AUC_LATENCY_H */

@@ -281,19 +281,25 @@ auc_stat_read(Oid dboid, AucStatRoute route, AucStatSince since,
 	entry = find_entry(dboid);
 	if (entry >= 0)
 	{
-		uint64	   *now = (uint64 *) stat;
-		const uint64 *then;
-
 		if (since == AUC_STAT_STEP && entries[entry].since[since] == 0)
 			since = AUC_STAT_RESET;
 		sum_stripes(entry, route, since, stat);
-		then = (const uint64 *) &entries[entry].copy[since][route];
-		for (int i = 0; i < COUNTERS; i++)
-			now[i] -= then[i];
+		auc_stat_subtract(stat, &entries[entry].copy[since][route]);
 		at = entries[entry].since[since];
 	}
 	LWLockRelease(auc_registry_lock());
 	return at != 0 ? at : shared->started_at;
+}
+
+/* All begin at 0 again when the entry was forgotten meanwhile. */
+void
+auc_stat_subtract(AucRouteStat *stat, const AucRouteStat *before)
+{
+	uint64	   *now = (uint64 *) stat;
+	const uint64 *then = (const uint64 *) before;
+
+	for (int i = 0; i < COUNTERS; i++)
+		now[i] -= Min(now[i], then[i]);
 }
 
 uint64

@@ -91,6 +91,11 @@ extern void auc_stat_add(AucStatRoute route, const AucRouteStat *stat);
  */
 extern TimestampTz auc_stat_read(Oid dboid, AucStatRoute route,
 								 AucStatSince since, AucRouteStat *stat);
+/*
+ * What came since "before", an earlier answer for AUC_STAT_START; max_us stays
+ * what it is.
+ */
+extern void auc_stat_subtract(AucRouteStat *stat, const AucRouteStat *before);
 extern uint64 auc_stat_rejected(const AucRouteStat *stat);
 extern uint64 auc_stat_errors(const AucRouteStat *stat);
 

@@ -12,6 +12,7 @@ use Test::More;
 
 my $node = new_node('statroutes', conf => <<'CONF');
 auction.slots = 100
+auction.max_databases = 2
 max_prepared_transactions = 2
 CONF
 my $redis = start_redis();
@@ -158,8 +159,12 @@ kill 'STOP', $redis->pid;
 my $frozen = new_auction($node, 'postgres', route => "'redis'",
 	durability => "'journal'");
 sql('SELECT auction.pause_drain()');
-my @clients = map { start_psql($node, 'postgres', place($frozen)) } 1 .. 3;
-wait_stat('waiting = 3');
+my @clients;
+foreach (1 .. 3)
+{
+	push @clients, start_psql($node, 'postgres', place($frozen));
+	wait_stat("waiting = $_");
+}
 pass('three bids wait for a verdict');
 is(stat_of('bids + errors'), '0', '... and are not counted before they have it');
 is( sql_error(
@@ -179,9 +184,9 @@ kill 'CONT', $redis->pid;
 sql('SELECT auction.resume_drain()');
 wait_lanes($node, 'postgres', 'normal');
 wait_stat('waiting = 0');
+wait_applied($node, 'postgres');
 is(sql("SELECT count(*) FROM auction.bids WHERE auction_id = $frozen"),
-	sql('SELECT auction.wait_applied()') eq 't' ? '5' : 'not applied',
-	'all five were recorded in the end');
+	'5', 'all five were recorded in the end');
 
 # ---- the router stands still: not recorded, overloaded ----
 
@@ -280,6 +285,20 @@ is(stat_of('bids', 'table', 'two'), '0', 'a new extension begins at 0');
 $there = new_auction($node, 'two');
 $node->safe_psql('two', "SELECT auction.place_bid($there, 7, 10)");
 is(stat_of('bids', 'table', 'two'), '1', '... and counts');
+
+# Beyond auction.max_databases nothing is counted, and nothing fails.
+sql('CREATE DATABASE three');
+my $third = start_psql(
+	$node, 'three',
+	'CREATE EXTENSION auction',
+	'INSERT INTO auction.auctions (id, seller_id, ends_at) '
+	  . "VALUES (1, 0, now() + interval '1 h')",
+	'SELECT accepted FROM auction.place_bid(1, 7, 1)',
+	"SELECT bids FROM auction.stat_routes WHERE route = 'table'");
+is((finish_psql($third))[0], "t\n0", 'a database too many counts nothing');
+$node->safe_psql('two', 'DROP EXTENSION auction CASCADE');
+$node->safe_psql('three', 'SELECT auction.place_bid(1, 7, 2)');
+is(stat_of('bids', 'table', 'three'), '1', '... until there is room');
 
 # ---- the report ----
 

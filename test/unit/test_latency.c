@@ -4,7 +4,6 @@
  */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "latency.h"
 #include "tap.h"
@@ -148,32 +147,6 @@ test_distribution(const char *name, uint64_t (*draw) (void))
 	tap_expected(name);
 }
 
-static void
-test_subtract(void)
-{
-	uint64_t	before[AUC_LATENCY_BUCKETS] = {0};
-	uint64_t	since[AUC_LATENCY_BUCKETS] = {0};
-	uint64_t	now[AUC_LATENCY_BUCKETS] = {0};
-	int			i;
-
-	for (i = 0; i < VALUES; i++)
-	{
-		int			bucket = auc_latency_bucket(draw_exponential());
-
-		now[bucket]++;
-		if (i < VALUES / 3)
-			before[bucket]++;
-		else
-			since[bucket]++;
-	}
-	auc_latency_subtract(now, before);
-	ok(memcmp(now, since, sizeof(now)) == 0, "what came since an earlier copy");
-	auc_latency_subtract(before, since);
-	for (i = 0; i < AUC_LATENCY_BUCKETS; i++)
-		expect(before[i] <= VALUES);
-	tap_expected("counts do not fall below 0");
-}
-
 int
 main(void)
 {
@@ -186,6 +159,5 @@ main(void)
 	test_distribution("a long tail", draw_long_tail);
 	test_distribution("two humps", draw_two_humps);
 	test_distribution("always the same", draw_constant);
-	test_subtract();
 	return tap_done();
 }
