@@ -102,6 +102,14 @@ pause_mover(void)
 }
 
 static void
+note(AucMovePage *page, bool done)
+{
+	auc_worker_xact_begin("noting how far auctions are moved");
+	auc_steward_move_note(page, done);
+	auc_worker_xact_commit();
+}
+
+static void
 end_pass(AucMovePage *page)
 {
 	if (mover.found)
@@ -117,11 +125,7 @@ end_pass(AucMovePage *page)
 		pause_mover();
 	}
 	else
-	{
-		auc_worker_xact_begin("moving auctions");
-		auc_steward_move_note(page, true);
-		auc_worker_xact_commit();
-	}
+		note(page, true);
 	begin_pass();
 }
 
@@ -221,6 +225,8 @@ move_page(MemoryContext context, AucMovePage *page, bool last)
 	auc_steward_move_to_redis(page);
 	auc_steward_move_to_table(context, page);
 	mover.passed_over |= page->passed_over;
+	if (page->moved > 0 || page->failed > 0)
+		note(page, false);
 	if (page->nleft > 0)
 		mover.cursor = page->to_redis[0].auction_id - 1;
 	else if (last)

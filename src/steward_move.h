@@ -54,7 +54,10 @@ typedef struct AucMovePage
 	int			failed;
 } AucMovePage;
 
-/* Each in transactions of its own, with the progress that it makes. */
+/*
+ * Outside a transaction.  What moves an auction to redis notes that, too; all
+ * else is left in moved and failed.
+ */
 extern void auc_steward_move_to_redis(AucMovePage *page);
 extern void auc_steward_move_to_table(MemoryContext context,
 									  AucMovePage *page);
