@@ -157,13 +157,14 @@ static bool
 read_open(AucMovePage *page)
 {
 	Datum		values[] = {Int64GetDatum(mover.cursor)};
-	int			room = Min(AUC_MOVE_PAGE, auc_finish_max_locks());
+	int			room = Min(AUC_MOVE_TO_REDIS, auc_finish_max_locks());
 	uint64		rows;
 	uint64		row = 0;
 
 	SPI_connect();
 	rows = auc_statement_run(&open_page, values, SPI_OK_SELECT);
-	while (row < rows && page->nto_redis + page->nto_table < room)
+	while (row < rows && page->nto_redis < room &&
+		   page->nto_table < AUC_MOVE_TO_TABLE)
 		sort_out(page, row++);
 	SPI_finish();
 	if (page->nto_redis + page->nto_table > 0)

@@ -275,7 +275,7 @@ sql('SELECT auction.pause_drain()');
 set_rollout(0);
 poll_until($node, 'postgres', 'SELECT failed > 0 FROM auction.rollout');
 cmp_ok(sql('SELECT max(backlog_records) FROM auction.stat_lanes'),
-	'<=', 200, 'the drain is paused: not more than a page waits for it');
+	'<=', 400, 'the drain is paused: not more than a page waits for it');
 sql('SELECT auction.resume_drain()');
 wait_done();
 is(sql($wrong), '0', '... and the rest follows');
