@@ -144,7 +144,7 @@ CREATE INDEX _state_due ON auction._state (ends_at) WHERE status = 'o';
 CREATE INDEX _state_closed ON auction._state (closed_at)
 	WHERE status IN ('c', 'x') AND consolidated_at IS NULL;
 CREATE INDEX _state_keys_left
-	ON auction._state ((coalesce(consolidated_at, moved_at)))
+	ON auction._state ((coalesce(consolidated_at, moved_at)), auction_id)
 	WHERE keys_left AND (consolidated_at IS NOT NULL OR route = 't');
 -- The steward goes over open auctions by id; only their end changes it.
 CREATE INDEX _state_open ON auction._state (auction_id) WHERE status = 'o';

@@ -278,10 +278,11 @@ auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due)
 		more = true;
 	if ((work.due || work.closed) && finish_some())
 		more = true;
-	if (work.keys_left && auc_steward_remove_keys(run_context))
-		more = true;
+	/* moving goes first, as it leaves keys behind */
 	if (work.rollout != 0 &&
 		auc_steward_move(run_context, work.rollout, now, &next_move))
+		more = true;
+	else if (work.keys_left && auc_steward_remove_keys(run_context))
 		more = true;
 	MemoryContextReset(run_context);
 	MemoryContextSwitchTo(old);

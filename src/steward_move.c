@@ -102,6 +102,14 @@ pause_mover(void)
 }
 
 static void
+note(AucMovePage *page, bool done)
+{
+	auc_worker_xact_begin("noting how far auctions are moved");
+	auc_steward_move_note(page, done);
+	auc_worker_xact_commit();
+}
+
+static void
 end_pass(AucMovePage *page)
 {
 	if (mover.found)
@@ -117,11 +125,7 @@ end_pass(AucMovePage *page)
 		pause_mover();
 	}
 	else
-	{
-		auc_worker_xact_begin("moving auctions");
-		auc_steward_move_note(page, true);
-		auc_worker_xact_commit();
-	}
+		note(page, true);
 	begin_pass();
 }
 
@@ -153,13 +157,14 @@ static bool
 read_open(AucMovePage *page)
 {
 	Datum		values[] = {Int64GetDatum(mover.cursor)};
-	int			room = Min(AUC_MOVE_PAGE, auc_finish_max_locks());
+	int			room = Min(AUC_MOVE_TO_REDIS, auc_finish_max_locks());
 	uint64		rows;
 	uint64		row = 0;
 
 	SPI_connect();
 	rows = auc_statement_run(&open_page, values, SPI_OK_SELECT);
-	while (row < rows && page->nto_redis + page->nto_table < room)
+	while (row < rows && page->nto_redis < room &&
+		   page->nto_table < AUC_MOVE_TO_TABLE)
 		sort_out(page, row++);
 	SPI_finish();
 	if (page->nto_redis + page->nto_table > 0)
@@ -221,6 +226,8 @@ move_page(MemoryContext context, AucMovePage *page, bool last)
 	auc_steward_move_to_redis(page);
 	auc_steward_move_to_table(context, page);
 	mover.passed_over |= page->passed_over;
+	if (page->moved > 0 || page->failed > 0)
+		note(page, false);
 	if (page->nleft > 0)
 		mover.cursor = page->to_redis[0].auction_id - 1;
 	else if (last)

@@ -30,7 +30,12 @@ extern bool auc_steward_move(MemoryContext context, int64 number,
 
 /* ---- steward_move_page.c: moving the auctions of a page ---- */
 
-#define AUC_MOVE_PAGE	200
+/*
+ * To redis, bids wait from an auction's move to the commit of the page; to
+ * table, until the page is applied.
+ */
+#define AUC_MOVE_TO_REDIS	100
+#define AUC_MOVE_TO_TABLE	400
 
 typedef struct AucMoveItem
 {
@@ -44,8 +49,8 @@ typedef struct AucMovePage
 	int			pass;			/* from 0 */
 	int			nto_redis;		/* what is on the wrong route, by id */
 	int			nto_table;
-	AucMoveItem to_redis[AUC_MOVE_PAGE];
-	AucMoveItem to_table[AUC_MOVE_PAGE];
+	AucMoveItem to_redis[AUC_MOVE_TO_REDIS];
+	AucMoveItem to_table[AUC_MOVE_TO_TABLE];
 	/* outcome */
 	bool		passed_over;	/* some could not be moved now */
 	int			nleft;			/* of those to redis: no time; to the front */
@@ -54,7 +59,10 @@ typedef struct AucMovePage
 	int			failed;
 } AucMovePage;
 
-/* Each in transactions of its own, with the progress that it makes. */
+/*
+ * Outside a transaction.  What moves an auction to redis notes that, too; all
+ * else is left in moved and failed.
+ */
 extern void auc_steward_move_to_redis(AucMovePage *page);
 extern void auc_steward_move_to_table(MemoryContext context,
 									  AucMovePage *page);

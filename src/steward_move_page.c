@@ -318,8 +318,4 @@ auc_steward_move_to_table(MemoryContext context, AucMovePage *page)
 	auc_steward_ask(n, asks);
 	take_answers(page, n, asks);
 	await_lanes(APPLY_MS);
-
-	auc_worker_xact_begin("moving auctions to route table");
-	auc_steward_move_note(page, false);
-	auc_worker_xact_commit();
 }
