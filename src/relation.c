@@ -34,6 +34,7 @@ static const char *const relation_names[AUC_REL_COUNT] = {
 	[AUC_REL_BIDS] = "bids",
 	[AUC_REL_ROUTE_EPOCH] = "_route_epoch",
 	[AUC_REL_INCREMENT_TABLES] = "increment_tables",
+	[AUC_REL_WAITS] = "_waits",
 };
 
 static Oid	relation_ids[AUC_REL_COUNT];

@@ -22,6 +22,7 @@ typedef enum AucRelation
 	AUC_REL_BIDS,
 	AUC_REL_ROUTE_EPOCH,
 	AUC_REL_INCREMENT_TABLES,
+	AUC_REL_WAITS,
 	AUC_REL_COUNT
 } AucRelation;
 

@@ -21,6 +21,7 @@ extern int	auc_guc_drain_batch;	/* records a transaction */
 extern int	auc_guc_drain_rate; /* rows/s, 0: no limit */
 extern int	auc_guc_log_retention;	/* s */
 extern int	auc_guc_consolidate_batch;	/* auctions a transaction */
+extern int	auc_guc_sample_waits;	/* ms, 0: never */
 
 extern void auc_settings_define(void);
 
