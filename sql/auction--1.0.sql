@@ -816,9 +816,9 @@ COMMENT ON FUNCTION auction._statement_shape(text) IS
 -- waits for a row waits for that row's tuple lock, or has it and waits for the
 -- transaction that has changed the row, or follows the row's newer versions and
 -- waits for their transactions with no tuple lock at all. So where none names
--- it, the table is the only one that the session writes, if there is one, and
--- the row that for which others wait for the same transaction, or else that of
--- all tuple locks of the table, if these agree on one.
+-- it, the table is the only one that the session writes, and the row, also of
+-- one of several tables, that for which others wait for the same transaction;
+-- or else that of all tuple locks of the table. If these agree on one.
 -- 0xA0C7 and 0xA0C8 of lock.c are negative as a smallint.
 CREATE VIEW auction._waiting AS
 WITH locked AS MATERIALIZED (
@@ -843,7 +843,7 @@ waiting AS (
 	WHERE waits AND a.datid = (SELECT d.oid FROM pg_catalog.pg_database d
 		WHERE d.datname = current_database())),
 told AS MATERIALIZED (
-	SELECT pid, xid, coalesce(query_id, 0) AS query_id,
+	SELECT pid, xid, written, coalesce(query_id, 0) AS query_id,
 		coalesce(auction._statement_shape(query), '') AS statement,
 		coalesce(CASE
 			WHEN advisory[1] = -24377 THEN 'auction._state'::regclass::oid
@@ -882,7 +882,7 @@ SELECT t.pid, coalesce(x.relid, t.relid) AS relid,
 	t.statement
 FROM told t
 	LEFT JOIN of_xid x ON x.xid = t.xid AND t.row_key = ''
-		AND (t.relid = x.relid OR t.relid = 0)
+		AND (t.relid = x.relid OR t.relid = 0 AND x.relid = ANY (t.written))
 	LEFT JOIN of_table r ON r.relid = t.relid AND t.row_key = ''
 		AND t.xid IS NOT NULL;
 
