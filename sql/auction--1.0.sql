@@ -818,7 +818,8 @@ COMMENT ON FUNCTION auction._statement_shape(text) IS
 -- waits for their transactions with no tuple lock at all. So where none names
 -- it, the table is the only one that the session writes, and the row, also of
 -- one of several tables, that for which others wait for the same transaction;
--- or else that of all tuple locks of the table. If these agree on one.
+-- or else that of the table's tuple locks whose transaction nobody waits for.
+-- If these agree on one.
 -- 0xA0C7 and 0xA0C8 of lock.c are negative as a smallint.
 CREATE VIEW auction._waiting AS
 WITH locked AS MATERIALIZED (
@@ -839,7 +840,7 @@ WITH locked AS MATERIALIZED (
 waiting AS (
 	SELECT l.*, a.query_id, a.query,
 		CASE WHEN wanted[1] IS NOT NULL THEN wanted ELSE held END AS place
-	FROM locked l JOIN pg_catalog.pg_stat_get_activity(NULL) a ON a.pid = l.pid
+	FROM locked l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 	WHERE waits AND a.datid = (SELECT d.oid FROM pg_catalog.pg_database d
 		WHERE d.datname = current_database())),
 told AS MATERIALIZED (
@@ -876,7 +877,9 @@ of_xid AS MATERIALIZED (
 	GROUP BY xid HAVING count(DISTINCT (relid, row_key)) = 1),
 of_table AS MATERIALIZED (
 	SELECT relid, max(row_key) AS row_key
-	FROM rows GROUP BY relid HAVING count(DISTINCT row_key) = 1)
+	FROM (SELECT relid, row_key FROM rows
+		GROUP BY relid, row_key HAVING count(xid) = 0) r
+	GROUP BY relid HAVING count(*) = 1)
 SELECT t.pid, coalesce(x.relid, t.relid) AS relid,
 	coalesce(x.row_key, r.row_key, t.row_key) AS row_key, t.query_id,
 	t.statement

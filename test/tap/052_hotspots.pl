@@ -147,7 +147,7 @@ is( sql("SELECT writes FROM auction.write_hotspots() WHERE kind = 'table'"
 	1, 'writes are counted');
 
 # Who follows the row's versions waits with no tuple lock: the row is known by
-# the one that waits for the same transaction, or has the table's only lock.
+# the one that waits for the same transaction.
 $holder = held("$update = 7");
 my $second = hold("$update = 7");
 until_sql('SELECT count(*) FROM pg_locks WHERE NOT granted', 1);
@@ -159,12 +159,19 @@ until_sql("SELECT count(*) = 3 FROM pg_locks WHERE NOT granted"
 	  . " AND locktype = 'transactionid'");
 is( sql("SELECT count(*) FROM pg_locks WHERE locktype = 'tuple'"),
 	'0', 'three wait without a tuple lock');
-is( sql('SELECT DISTINCT relid::regclass, row_key FROM auction._waiting'),
-	'shop.lots|', '... for a row that nobody can know');
+my $rows = 'SELECT relid::regclass, row_key, count(*) FROM auction._waiting'
+  . ' GROUP BY 1, 2 ORDER BY 2';
+is(sql($rows), 'shop.lots||3', '... for a row that nobody can know');
+# one of another row, whose transaction it waits for: not theirs
+my $other = held("$update = 8");
+my @others = waiters(1, "$update = 8");
+is(sql($rows), "shop.lots||3\nshop.lots|(id)=(8)|1", '... nor guess');
 push @waiters, waiters(1, "$update = 7");
-is( sql('SELECT DISTINCT relid::regclass, row_key FROM auction._waiting'),
-	'shop.lots|(id)=(7)', '... until one more waits with the tuple lock');
+is( sql($rows),
+	"shop.lots|(id)=(7)|4\nshop.lots|(id)=(8)|1",
+	'... until one more waits with the tuple lock');
 until_grown('row', 'shop.lots (id)=(7)', 8);
+let_go($other, @others);
 let_go($second, @waiters);
 
 # No primary key; two tables written; an advisory lock; a table's lock.
