@@ -59,8 +59,8 @@ FROM pg_extension e, unnest(e.extconfig, e.extcondition) x(relid, condition)
 WHERE e.extname = 'auction'
 ORDER BY c.relname COLLATE "C";
 
--- ... which is every table and sequence but the one that has no rows, and the
--- notes of what Redis is to be shown again.
+-- ... which is every table and sequence but the one that has no rows, the
+-- notes of what Redis is to be shown again, and what write_hotspots() counts.
 SELECT c.oid::regclass AS not_dumped
 FROM pg_class c
 WHERE c.relnamespace = 'auction'::regnamespace

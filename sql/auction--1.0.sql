@@ -5,7 +5,8 @@
 
 /*
  * In this order: tables, bids, triggers, standings, Redis servers, workers,
- * closing, retracting, rollout, reads, lanes, routes, dump, privileges, start.
+ * closing, retracting, rollout, reads, lanes, routes, writes, dump, privileges,
+ * start.
  * An object is marked
  *   API: public            applications use it
  *   API: public, to read   they may look at it, the engine writes it
@@ -1199,6 +1200,285 @@ COMMENT ON FUNCTION auction.route_report(text, bigint) IS
 'more); else better if one of them is; else p50 decides in the same way; else '
 'no difference. Bad arguments: 22023, NULLs: 22004, not preloaded: RB005';
 
+/* ---- where the writes are ---- */
+
+-- API: internal
+CREATE FUNCTION auction._row_key(relation oid, page int, tuple int)
+RETURNS text
+AS 'MODULE_PATHNAME', 'auction__row_key'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION auction._row_key(oid, int, int) IS
+'primary key of the row version at this place, as "(column)=(value)"; its '
+'ctid, if that cannot be known';
+
+-- API: internal
+CREATE FUNCTION auction._statement_shape(statement text)
+RETURNS text
+AS 'MODULE_PATHNAME', 'auction__statement_shape'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION auction._statement_shape(text) IS
+'the statement''s first 200 characters, with ? for constants, without comments';
+
+-- API: internal
+-- The sessions of this database that wait for a heavyweight lock, one row
+-- each: for which table and row, in which statement. relid 0, row_key '':
+-- not known; query_id 0: PostgreSQL computes none; statement '': not known.
+-- The locks are gathered by process: what it waits for, and what it has. Who
+-- waits for a row waits for that row's tuple lock, or has it and waits for the
+-- transaction that has changed the row, or follows the row's newer versions and
+-- waits for their transactions with no tuple lock at all. So where none names
+-- it, the table is the only one that the session writes, and the row, also of
+-- one of several tables, that for which others wait for the same transaction;
+-- or else that of the table's tuple locks whose transaction nobody waits for.
+-- If these agree on one.
+-- 0xA0C7 and 0xA0C8 of lock.c are negative as a smallint.
+CREATE VIEW auction._waiting AS
+WITH locked AS MATERIALIZED (
+	SELECT pid, NOT bool_and(granted) AS waits,
+		max(transactionid::text) FILTER (WHERE NOT granted) AS xid,
+		max(ARRAY[relation::bigint, page, tuple])
+			FILTER (WHERE NOT granted) AS wanted,
+		max(ARRAY[relation::bigint, page, tuple])
+			FILTER (WHERE granted AND locktype = 'tuple') AS held,
+		max(ARRAY[objsubid, (classid::bigint << 32) | objid::bigint])
+			FILTER (WHERE NOT granted AND locktype = 'advisory') AS advisory,
+		array_agg(relation) FILTER (WHERE granted AND locktype = 'relation'
+			AND mode = 'RowExclusiveLock') AS written
+	FROM pg_catalog.pg_locks
+	WHERE coalesce(database, 0) IN (0, (SELECT d.oid
+		FROM pg_catalog.pg_database d WHERE d.datname = current_database()))
+	GROUP BY pid),
+waiting AS (
+	SELECT l.*, a.query_id, a.query,
+		CASE WHEN wanted[1] IS NOT NULL THEN wanted ELSE held END AS place
+	FROM locked l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+	WHERE waits AND a.datid = (SELECT d.oid FROM pg_catalog.pg_database d
+		WHERE d.datname = current_database())),
+told AS MATERIALIZED (
+	SELECT pid, xid, written, coalesce(query_id, 0) AS query_id,
+		coalesce(auction._statement_shape(query), '') AS statement,
+		coalesce(CASE
+			WHEN advisory[1] = -24377 THEN 'auction._state'::regclass::oid
+			WHEN advisory[1] = -24376
+			THEN 'auction.increment_tables'::regclass::oid
+			WHEN advisory IS NOT NULL THEN NULL
+			WHEN place[1] IS NOT NULL THEN place[1]::oid
+			ELSE (SELECT max(c.oid) FROM unnest(written) x(oid)
+				JOIN pg_catalog.pg_class c ON c.oid = x.oid
+				WHERE c.relkind = 'r' HAVING count(*) = 1) END, 0::oid)
+			AS relid,
+		coalesce(CASE
+			WHEN advisory[1] = -24377 THEN 'auction ' || advisory[2]
+			WHEN advisory[1] = -24376 THEN NULL
+			WHEN advisory[1] = 2 THEN 'advisory lock (' || (advisory[2] >> 32)
+				|| ', ' || (advisory[2] & 4294967295) || ')'
+			WHEN advisory IS NOT NULL THEN 'advisory lock ' || advisory[2]
+			WHEN place[3] IS NOT NULL THEN auction._row_key(place[1]::oid,
+				place[2]::int, place[3]::int) END, '') AS row_key
+	FROM waiting),
+rows AS MATERIALIZED (
+	SELECT xid, relid, row_key FROM told WHERE row_key <> ''
+	UNION ALL
+	SELECT NULL, held[1]::oid,
+		auction._row_key(held[1]::oid, held[2]::int, held[3]::int)
+	FROM locked WHERE held IS NOT NULL AND NOT waits),
+of_xid AS MATERIALIZED (
+	SELECT xid, max(relid) AS relid, max(row_key) AS row_key
+	FROM rows WHERE xid IS NOT NULL
+	GROUP BY xid HAVING count(DISTINCT (relid, row_key)) = 1),
+of_table AS MATERIALIZED (
+	SELECT relid, max(row_key) AS row_key
+	FROM (SELECT relid, row_key FROM rows
+		GROUP BY relid, row_key HAVING count(xid) = 0) r
+	GROUP BY relid HAVING count(*) = 1)
+SELECT t.pid, coalesce(x.relid, t.relid) AS relid,
+	coalesce(x.row_key, r.row_key, t.row_key) AS row_key, t.query_id,
+	t.statement
+FROM told t
+	LEFT JOIN of_xid x ON x.xid = t.xid AND t.row_key = ''
+		AND (t.relid = x.relid OR t.relid = 0 AND x.relid = ANY (t.written))
+	LEFT JOIN of_table r ON r.relid = t.relid AND t.row_key = ''
+		AND t.xid IS NOT NULL;
+
+-- API: internal
+-- Samples of _waiting, summed since write_hotspots_reset(); at most 1000 rows,
+-- none older than a day. See steward_sample.c.
+CREATE TABLE auction._waits (
+	relid       oid NOT NULL,
+	row_key     text NOT NULL,
+	query_id    bigint NOT NULL,
+	statement   text NOT NULL,
+	relation    text NOT NULL,    -- its name, for when it is dropped
+	waits       bigint NOT NULL,  -- sessions seen
+	waited_ms   bigint NOT NULL,  -- the time that they stand for
+	last_seen   timestamptz NOT NULL,
+	PRIMARY KEY (relid, row_key, query_id, statement)
+) WITH (fillfactor = 50);
+
+-- API: internal
+-- What had been written at the last write_hotspots_reset(), and when that was.
+CREATE TABLE auction._writes_before (
+	kind        text NOT NULL,
+	key         text NOT NULL,
+	writes      bigint NOT NULL,
+	PRIMARY KEY (kind, key)
+);
+CREATE TABLE auction._waits_since (
+	since       timestamptz NOT NULL
+);
+INSERT INTO auction._waits_since VALUES (now());
+
+-- API: internal
+-- What tables and statements have written so far: rows, and WAL records, by
+-- which a statement that writes is told from one that reads.
+-- pg_stat_statements may be in any schema, or not preloaded, or too old.
+CREATE FUNCTION auction._writes(
+	OUT kind text, OUT key text, OUT name text, OUT writes bigint)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	statements regclass;
+BEGIN
+	RETURN QUERY SELECT 'table', s.relid::text, s.relid::regclass::text,
+		s.n_tup_ins + s.n_tup_upd + s.n_tup_del
+	FROM pg_stat_user_tables s
+	WHERE s.relid NOT IN ('auction._waits'::regclass,
+		'auction._writes_before'::regclass, 'auction._waits_since'::regclass);
+
+	SELECT c.oid INTO statements
+	FROM pg_extension e
+		JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass
+			AND d.refobjid = e.oid AND d.deptype = 'e'
+			AND d.classid = 'pg_class'::regclass
+		JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'v'
+			AND c.relname = 'pg_stat_statements'
+		JOIN pg_attribute a ON a.attrelid = c.oid
+			AND a.attname = 'wal_records'
+	WHERE e.extname = 'pg_stat_statements';
+	IF statements IS NULL THEN
+		RETURN;
+	END IF;
+	RETURN QUERY EXECUTE format(
+		'SELECT ''statement'', queryid::text,'
+		' min(auction._statement_shape(query)), sum(wal_records)::bigint'
+		' FROM %s WHERE wal_records > 0 AND queryid <> 0'
+		'  AND dbid = (SELECT oid FROM pg_database'
+		'   WHERE datname = current_database())'
+		' GROUP BY queryid', statements);
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+	RETURN;
+END
+$$;
+
+-- API: public
+CREATE FUNCTION auction.write_hotspots(
+	top int DEFAULT 10,
+	OUT kind text, OUT name text, OUT writes bigint, OUT write_share numeric,
+	OUT lock_waits bigint, OUT wait_share numeric, OUT waiting_avg numeric,
+	OUT waiting_now bigint, OUT last_seen timestamptz, OUT query_id bigint)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 30
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	since timestamptz := (SELECT max(s.since) FROM auction._waits_since s);
+BEGIN
+	IF top IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'top must not be null';
+	END IF;
+	IF top < 1 THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('top must be at least 1, not %s', top);
+	END IF;
+	RETURN QUERY
+	WITH seen AS MATERIALIZED (
+		SELECT relid, row_key, query_id, statement, relation, waits,
+			waited_ms, 0 AS waiting, last_seen
+		FROM auction._waits
+		WHERE last_seen > clock_timestamp() - interval '1 day'
+		UNION ALL
+		SELECT relid, row_key, query_id, statement, relid::regclass::text, 0,
+			0, 1, clock_timestamp()
+		FROM auction._waiting),
+	named AS MATERIALIZED (
+		SELECT s.*, CASE
+			WHEN relid = 0 THEN NULL
+			WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = relid)
+			THEN relid::regclass::text
+			ELSE relation || ' (dropped)' END AS table_name
+		FROM seen s),
+	things AS (
+		SELECT 'table' AS kind, relid::text AS key, table_name AS name, n.*
+		FROM named n WHERE relid <> 0
+		UNION ALL
+		SELECT 'statement',
+			CASE WHEN query_id <> 0 THEN query_id::text ELSE statement END,
+			statement, n.*
+		FROM named n WHERE statement <> ''
+		UNION ALL
+		SELECT 'row', concat_ws(' ', relid, row_key),
+			concat_ws(' ', table_name, row_key), n.*
+		FROM named n WHERE row_key <> ''),
+	waited AS (
+		SELECT kind, key, min(name) AS name, sum(waits) AS waits,
+			sum(waited_ms) AS waited_ms, sum(waiting) AS waiting,
+			max(last_seen) AS last_seen
+		FROM things GROUP BY kind, key),
+	written AS (
+		SELECT w.kind, w.key, w.name,
+			w.writes - CASE WHEN b.writes <= w.writes THEN b.writes ELSE 0 END
+				AS writes
+		FROM auction._writes() w
+			LEFT JOIN auction._writes_before b USING (kind, key)),
+	both_of AS (
+		SELECT kind, key, coalesce(a.name, w.name) AS name, w.writes,
+			sum(w.writes) OVER (PARTITION BY kind) AS all_writes,
+			coalesce(a.waits, 0) AS waits, a.waited_ms,
+			coalesce(a.waiting, 0) AS waiting, a.last_seen
+		FROM waited a FULL JOIN written w USING (kind, key)),
+	ranked AS (
+		SELECT b.*, row_number() OVER (PARTITION BY kind
+			ORDER BY waits DESC, waiting DESC, writes DESC NULLS LAST, name)
+			AS rank
+		FROM both_of b WHERE waits + waiting + coalesce(writes, 0) > 0)
+	SELECT kind, name, writes,
+		round(writes / nullif(all_writes, 0), 3), waits::bigint,
+		round(waits / nullif((SELECT sum(waits) FROM seen), 0), 3),
+		round(coalesce(waited_ms, 0) / greatest(1,
+			1000 * extract(epoch FROM clock_timestamp() - since)), 2),
+		waiting::bigint, last_seen,
+		CASE WHEN kind = 'statement' AND key ~ '^-?[0-9]+$'
+			THEN key::bigint END
+	FROM ranked WHERE rank <= top
+	ORDER BY waits DESC, waiting DESC,
+		array_position(ARRAY['table', 'statement', 'row'], kind), rank;
+END
+$$;
+COMMENT ON FUNCTION auction.write_hotspots(int) IS
+'Where this database''s writes queue: at most top (at least 1, else 22023; NULL: 22004) tables, statements and rows each, those with most lock waits first, then those with most writes; since write_hotspots_reset() or, if that was never called, since CREATE EXTENSION (waits) and since PostgreSQL''s statistics begin (writes). kind: table, statement, row. name: the table; the statement without constants, cut to 200 characters; the table and the row''s primary key, else its ctid, or "auction N": the lock under which route table decides bids, or an advisory lock. writes: rows inserted, updated and deleted in a table; WAL records of a statement, if pg_stat_statements is there, else NULL; NULL for a row. write_share: of all of its kind, 0 to 1. lock_waits: sessions seen waiting, summed over the samples (auction.sample_waits). wait_share: their part of all, 0 to 1; NULL: nobody has waited. waiting_avg: how many sessions waited for it at a time, on average since the reset. waiting_now: how many do. last_seen: NULL: none yet; what was last seen a day ago is forgotten. query_id: that of pg_stat_statements, where PostgreSQL computes it. For members of pg_monitor.';
+
+-- API: public
+CREATE FUNCTION auction.write_hotspots_reset()
+RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	LOCK TABLE auction._waits IN SHARE ROW EXCLUSIVE MODE;
+	DELETE FROM auction._waits;
+	DELETE FROM auction._writes_before;
+	INSERT INTO auction._writes_before (kind, key, writes)
+	SELECT w.kind, w.key, w.writes FROM auction._writes() w WHERE w.writes > 0;
+	UPDATE auction._waits_since SET since = clock_timestamp();
+END
+$$;
+COMMENT ON FUNCTION auction.write_hotspots_reset() IS
+'lets auction.write_hotspots() count waits and writes from now on; '
+'PostgreSQL''s own statistics stay as they are';
+
 /* ---- dump ---- */
 
 -- All that users entered or bid. The partitions of history are named one by
@@ -1258,6 +1538,9 @@ GRANT EXECUTE ON FUNCTION auction._stat_lanes() TO pg_monitor;
 GRANT SELECT ON auction.stat_routes TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction._stat_routes(text) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction.route_report(text, bigint) TO pg_monitor;
+
+GRANT EXECUTE ON FUNCTION auction.write_hotspots(int) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION auction.write_hotspots_reset() TO pg_monitor;
 
 /* ---- start ---- */
 

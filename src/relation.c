@@ -36,6 +36,7 @@ static const char *const relation_names[AUC_REL_COUNT] = {
 	[AUC_REL_INCREMENT_TABLES] = "increment_tables",
 	[AUC_REL_ROLLOUT] = "_rollout",
 	[AUC_REL_PINS] = "_pins",
+	[AUC_REL_WAITS] = "_waits",
 };
 
 static Oid	relation_ids[AUC_REL_COUNT];

@@ -24,6 +24,7 @@ typedef enum AucRelation
 	AUC_REL_INCREMENT_TABLES,
 	AUC_REL_ROLLOUT,
 	AUC_REL_PINS,
+	AUC_REL_WAITS,
 	AUC_REL_COUNT
 } AucRelation;
 

@@ -27,6 +27,7 @@ int			auc_guc_guard_p99 = 1000;
 int			auc_guc_guard_window = 10;
 int			auc_guc_log_retention = 30;
 int			auc_guc_consolidate_batch = 100;
+int			auc_guc_sample_waits = 1000;
 bool		auc_guc_track_bids = true;
 
 typedef struct AucIntSetting
@@ -82,6 +83,10 @@ static const AucIntSetting int_settings[] = {
 		"How long a bid on route redis waits to be taken by the router.",
 		"Then it fails with SQLSTATE RB004 and is not recorded.",
 		&auc_guc_overload_timeout, 1, INT_MAX / 1000, PGC_USERSET, GUC_UNIT_MS},
+	{"auction.sample_waits",
+		"How often the steward looks which sessions wait for a lock.",
+		"0 means never. What it finds is shown by auction.write_hotspots().",
+		&auc_guc_sample_waits, 0, 3600000, PGC_SIGHUP, GUC_UNIT_MS},
 };
 
 /* Sizes of shared memory: known only while libraries are being preloaded. */

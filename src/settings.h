@@ -29,6 +29,7 @@ extern int	auc_guc_guard_window;	/* s, at most AUC_GUARD_WINDOW_MAX */
 extern int	auc_guc_log_retention;	/* s */
 extern int	auc_guc_consolidate_batch;	/* auctions a transaction */
 extern bool auc_guc_track_bids;
+extern int	auc_guc_sample_waits;	/* ms, 0: never */
 
 extern void auc_settings_define(void);
 

@@ -4,7 +4,8 @@
  * Each round: the servers that are attached get their entries in shared memory
  * (steward_servers.c), a router and a drain; those no longer attached lose
  * them; names of hosts are resolved (steward_resolve.c); then the jobs of
- * steward_close.h run, in short transactions of their own.
+ * steward_close.h run, in short transactions of their own; lock waits are
+ * sampled (steward_sample.c).
  *
  * An ERROR in any of that is logged, and the next round begins a second later:
  * what is wrong with one auction, or with one catalog, must not keep the
@@ -21,6 +22,7 @@
 #include "steward.h"
 #include "steward_close.h"
 #include "steward_guard.h"
+#include "steward_sample.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 #include "worker.h"
@@ -31,7 +33,7 @@
 #define ERROR_PAUSE_MS	1000
 
 static void
-step(TimestampTz now, TimestampTz *next)
+step(TimestampTz now, MemoryContext context, TimestampTz *next)
 {
 	TimestampTz due = *next;
 
@@ -41,6 +43,7 @@ step(TimestampTz now, TimestampTz *next)
 	auc_steward_jobs_run(now, &due);
 	if (due < *next)
 		*next = due;
+	auc_steward_sample_run(now, context, next);
 }
 
 static void
@@ -84,7 +87,7 @@ auc_steward_main(Datum arg)
 		auc_worker_loop();
 		now = GetCurrentTimestamp();
 		next = TimestampTzPlusMilliseconds(now, ROUND_MS);
-		step(now, &next);
+		step(now, context, &next);
 		MemoryContextReset(context);
 		wait_until(next);
 	}

@@ -34,12 +34,10 @@
 /* The notes of the longest window; see auction.guard_window. */
 #define NOTES		(AUC_GUARD_WINDOW_MAX + 1)
 
-/* What of AucRouteStat the guard needs. */
 typedef struct Note
 {
 	TimestampTz at;
-	uint64		errors;
-	uint64		latency[AUC_LATENCY_BUCKETS];
+	AucRouteStat stat;			/* of route redis, since the start */
 } Note;
 
 static Note *notes = NULL;		/* a ring: the last of nnotes is at "newest" */
@@ -63,16 +61,11 @@ begin_window(int64 number)
 static void
 take_note(TimestampTz now)
 {
-	static AucRouteStat stat;
-	Note	   *note;
-
-	(void) auc_stat_read(MyDatabaseId, AUC_STAT_REDIS, AUC_STAT_START, &stat);
 	newest = (newest + 1) % NOTES;
 	nnotes = Min(nnotes + 1, NOTES);
-	note = &notes[newest];
-	note->at = now;
-	note->errors = auc_stat_errors(&stat);
-	memcpy(note->latency, stat.latency, sizeof(note->latency));
+	notes[newest].at = now;
+	(void) auc_stat_read(MyDatabaseId, AUC_STAT_REDIS, AUC_STAT_START,
+						 &notes[newest].stat);
 }
 
 /* The latest note that is at least as old as the window, else the oldest. */
@@ -133,13 +126,13 @@ longest_lag(TimestampTz now)
 static void
 fill_window(AucGuardWindow *window, TimestampTz now)
 {
-	const Note *before = note_before(now);
-	const Note *last = &notes[newest];
+	static AucRouteStat stat;
 
+	stat = notes[newest].stat;
+	auc_stat_subtract(&stat, &note_before(now)->stat);
 	memset(window, 0, sizeof(*window));
-	window->errors = last->errors - before->errors;
-	memcpy(window->latency, last->latency, sizeof(window->latency));
-	auc_latency_subtract(window->latency, before->latency);
+	window->errors = auc_stat_errors(&stat);
+	memcpy(window->latency, stat.latency, sizeof(window->latency));
 	add_waiting(window, now);
 	window->lag_s = longest_lag(now);
 }
