@@ -11,6 +11,7 @@
 extern int	auc_guc_max_databases;
 extern int	auc_guc_max_servers;
 extern int	auc_guc_max_lanes;
+extern int	auc_guc_shadow_queue;	/* entries a server */
 extern int	auc_guc_slots;
 extern int	auc_guc_tail_size;	/* kB a lane */
 
@@ -21,6 +22,7 @@ extern int	auc_guc_drain_batch;	/* records a transaction */
 extern int	auc_guc_drain_rate; /* rows/s, 0: no limit */
 extern int	auc_guc_log_retention;	/* s */
 extern int	auc_guc_consolidate_batch;	/* auctions a transaction */
+extern double auc_guc_shadow;	/* percent of the auctions on route table */
 
 extern void auc_settings_define(void);
 

@@ -28,7 +28,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -46,6 +45,7 @@
 
 #include "auction_row.h"
 #include "errors.h"
+#include "lane_pick.h"
 #include "relation.h"
 #include "rest.h"
 #include "settings.h"
@@ -84,61 +84,6 @@ auc_trigger_restoring(void)
 
 
 /*
- * Lanes.
- */
-
-/* Neighbouring ids shall not share a lane just because they are neighbours. */
-static uint64
-mix(uint64 x)
-{
-	x = (x ^ (x >> 30)) * UINT64CONST(0xBF58476D1CE4E5B9);
-	x = (x ^ (x >> 27)) * UINT64CONST(0x94D049BB133111EB);
-	return x ^ (x >> 31);
-}
-
-/* The id of the lane that a new auction gets; 0: the database has none. */
-static int
-pick_lane(int64 auction_id)
-{
-	Relation	lanes = auc_relation_open(AUC_REL_LANES, AccessShareLock);
-	Relation	index = index_open(RelationGetPrimaryKeyIndex(lanes),
-								   AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SysScanDesc scan = systable_beginscan_ordered(lanes, index, snapshot, 0,
-												  NULL);
-	HeapTuple	tuple;
-	int			nlanes = 0;
-	int			room = 16;
-	int		   *ids = palloc(room * sizeof(int));
-	int			lane_id = 0;
-
-	while ((tuple = systable_getnext_ordered(scan,
-											 ForwardScanDirection)) != NULL)
-	{
-		bool		isnull;
-
-		if (nlanes == room)
-		{
-			room *= 2;
-			ids = repalloc(ids, room * sizeof(int));
-		}
-		ids[nlanes++] = DatumGetInt32(heap_getattr(tuple, 1,
-												   RelationGetDescr(lanes),
-												   &isnull));
-	}
-	systable_endscan_ordered(scan);
-	UnregisterSnapshot(snapshot);
-	index_close(index, AccessShareLock);
-	table_close(lanes, AccessShareLock);
-
-	if (nlanes > 0)
-		lane_id = ids[mix((uint64) auction_id) % (uint64) nlanes];
-	pfree(ids);
-	return lane_id;
-}
-
-
-/*
  * INSERT.
  */
 
@@ -159,7 +104,7 @@ auction__auctions_route(PG_FUNCTION_ARGS)
 		return PointerGetDatum(tuple);
 
 	if (auc_guc_default_route == AUC_ROUTE_REDIS && auc_shm_available() &&
-		pick_lane(0) != 0)
+		auc_lane_pick(0) != 0)
 		route = AUC_ROUTE_REDIS;
 	value = CStringGetTextDatum(auc_route_name(route));
 	isnull = false;
@@ -190,7 +135,7 @@ auction__auctions_insert(PG_FUNCTION_ARGS)
 		{
 			/* as in rest.c: a router decides from it once it commits */
 			ForceSyncCommit();
-			row.lane_id = pick_lane(row.auction.id);
+			row.lane_id = auc_lane_pick(row.auction.id);
 			row.keys_left = true;
 			if (row.lane_id == 0 && !auc_trigger_restoring())
 				ereport(ERROR,

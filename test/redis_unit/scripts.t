@@ -176,7 +176,7 @@ for my $file (glob "$lua_dir/*.lua")
 	$sha{$name} = redis('SCRIPT', 'LOAD', $source);
 	like($sha{$name}, qr/^[0-9a-f]{40}$/, "$name loads");
 }
-is(join(' ', sort keys %sha), 'append book rebuild remove take',
+is(join(' ', sort keys %sha), 'append book rebuild remove shadow take',
 	'these are all scripts');
 
 # --- take
