@@ -12,8 +12,7 @@ use Test::More;
 
 my $node = new_node('shadow', conf => 'auction.shadow = 100');
 my $redis = start_redis();
-attach($node, 'postgres', $redis, lanes => 2,
-	options => "command_timeout '1s'");
+my $early = new_auction($node, 'postgres');
 
 sub sql { return $node->safe_psql('postgres', @_); }
 
@@ -55,6 +54,12 @@ sub bid
 	return sql("SELECT accepted FROM auction.place_bid($id, $user, $price)");
 }
 
+is(bid($early, 7), 't', 'no server is attached: bids are as always');
+is(sql('SELECT count(*) FROM auction.stat_shadow'),
+	'0', '... and nothing is mirrored');
+attach($node, 'postgres', $redis, lanes => 2,
+	options => "command_timeout '1s'");
+
 # What the lanes know of: nothing that is mirrored.
 my $positions =
   'SELECT string_agg(concat_ws(\' \', lane_id, published, confirmed, log_length),'
@@ -77,7 +82,7 @@ cmp_ok($told->{accepted}, '>', 100, 'bids were accepted');
 wait_shadow();
 is(stat_shadow('different, failed'), '0|0', 'a load: nothing is different')
   or diag sql('SELECT * FROM auction.shadow_differences LIMIT 5');
-is(sql('SELECT sum(bid_count) FROM auction.standings'),
+is(sql("SELECT sum(bid_count) FROM auction.standings WHERE id >= $first"),
 	$told->{accepted}, 'what counts is what was accepted');
 is(sql('SELECT count(*) FROM auction.journal WHERE lane_id IS NOT NULL'),
 	'0', 'nothing of it is in the journal');
@@ -133,7 +138,8 @@ is( join('|', split /\n/,
 		  . " WHERE id = $proxy"),
 	'the hash is as the row');
 is($redis->cli('HLEN', $hash), '5', '... and has nothing else');
-is($redis->cli('ZSCORE', $book, 7), '300', 'the book has the maximum');
+is($redis->cli('ZRANGE', $book, 0, -1, 'WITHSCORES'), "9\n200\n7\n300",
+	'the book has maxima, and began anew after the retraction');
 like($redis->cli('XREVRANGE', $log, '+', '-', 'COUNT', 1),
 	qr/^\d{13}-\d+\n\d+\n(bid|buy) \d+/, 'the log has records');
 foreach ($hash, $book, $log)
@@ -141,6 +147,12 @@ foreach ($hash, $book, $log)
 	my $left = $redis->cli('TTL', $_);
 	ok($left > 3000 && $left <= 3600, "$_ expires in an hour: $left s");
 }
+$redis->cli('ACL', 'SETUSER', 'reader', 'on', 'nopass',
+	'%R~{auction:*}:auction:*', '&auction:auction:*', '-@all', '+@read');
+like($redis->try('--user', 'reader', '--pass', 'x', '--no-auth-warning', @$_),
+	qr/NOPERM/, "other readers of prices may not $_->[0] it")
+  foreach ([ 'HGETALL', $hash ], [ 'ZRANGE', $book, 0, -1 ],
+	[ 'XRANGE', $log, '-', '+' ]);
 is($redis->cli('XLEN', "{auction:$lane}:log"), '0', "the lane's log is empty");
 is(sql($positions), $before, 'no position was used');
 
@@ -259,8 +271,14 @@ sub comes_back
 	my ($what) = @_;
 
 	wait_lanes($node, 'postgres', 'normal');
-	reset_shadow();
-	bid($id, 7);
+	poll(
+		'a bid is compared',
+		sub {
+			reset_shadow();
+			bid($id, 7);
+			wait_shadow();
+			return stat_shadow('failed') eq '0';
+		});
 	all_same("$what: compared again", 1);
 	reset_shadow();
 	return;
