@@ -68,7 +68,7 @@ static void
 wake_router(void)
 {
 	if (wake >= 0)
-		auc_server_wake_router(auc_server(wake));
+		auc_shadow_wake(wake);
 	wake = -1;
 }
 

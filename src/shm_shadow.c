@@ -21,6 +21,7 @@ typedef struct ShadowServer
 	pg_atomic_uint64 head;		/* the next entry's number; backends */
 	pg_atomic_uint64 entries;
 	pg_atomic_uint64 dropped;
+	pg_atomic_uint32 idle;		/* router: 1, wake me; who does so clears it */
 	char		pad[PG_CACHE_LINE_SIZE];
 
 	pg_atomic_uint64 tail;		/* the oldest entry's number; router */
@@ -102,6 +103,7 @@ auc_shadow_shmem_init(bool found, void *space)
 		pg_atomic_init_u64(&server->head, 0);
 		pg_atomic_init_u64(&server->entries, 0);
 		pg_atomic_init_u64(&server->dropped, 0);
+		pg_atomic_init_u32(&server->idle, 0);
 		pg_atomic_init_u64(&server->tail, 0);
 		for (int j = 0; j < lengthof(server->outcomes); j++)
 			pg_atomic_init_u64(&server->outcomes[j], 0);
@@ -167,8 +169,18 @@ auc_shadow_push(int server, const AucShadowEntry *entry)
 	return true;
 }
 
-bool
-auc_shadow_waiting(int server)
+void
+auc_shadow_wake(int server)
+{
+	/* the entry is there before "idle" is looked at; the router vice versa */
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&servers[server].idle) != 0 &&
+		pg_atomic_exchange_u32(&servers[server].idle, 0) != 0)
+		auc_server_wake_router(auc_server(server));
+}
+
+static bool
+is_waiting(int server)
 {
 	uint64		number = pg_atomic_read_u64(&servers[server].tail);
 
@@ -177,12 +189,24 @@ auc_shadow_waiting(int server)
 }
 
 bool
+auc_shadow_waiting(int server)
+{
+	if (is_waiting(server))
+		return true;
+	if (pg_atomic_read_u32(&servers[server].idle) != 0)
+		return false;
+	pg_atomic_write_u32(&servers[server].idle, 1);
+	pg_memory_barrier();
+	return is_waiting(server);
+}
+
+bool
 auc_shadow_pop(int server, AucShadowEntry *entry)
 {
 	uint64		number = pg_atomic_read_u64(&servers[server].tail);
 	Size		cell = cell_of(server, number);
 
-	if (!auc_shadow_waiting(server))
+	if (!is_waiting(server))
 		return false;
 	pg_read_barrier();
 	memcpy(entry, &cells[cell], AUC_SHADOW_SIZE(&cells[cell]));

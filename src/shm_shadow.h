@@ -13,6 +13,8 @@
  *
  * Who writes what
  *   backends  head, cells, entries, dropped
+ *   both      idle: the router sets it before it sleeps without an entry, who
+ *             wakes it clears it, so that few bids have to
  *   router    tail, cells given back, same, different, failed, times,
  *             differences (under the spinlock, one copied at a time),
  *             generation (at its start)
@@ -74,11 +76,14 @@ extern void auc_shadow_shmem_init(bool found, void *space);
 /* false: dropped, and counted. */
 extern bool auc_shadow_push(int server, const AucShadowEntry *entry);
 extern void auc_shadow_dropped(int server, int n);
+/* Behind a push: wakes the router if it sleeps for want of entries. */
+extern void auc_shadow_wake(int server);
 
 /* ---- router ---- */
 
 /* At its start: counts what its predecessor left unfinished as failed. */
 extern void auc_shadow_begin(int server, uint32 generation);
+/* false: none, and the next one wakes the router. */
 extern bool auc_shadow_waiting(int server);
 /* The oldest entry; false: there is none. */
 extern bool auc_shadow_pop(int server, AucShadowEntry *entry);
