@@ -9,7 +9,7 @@
  * router_live.c    loading and letting go of auctions
  * router_sql.c     lanes, terms and positions in PostgreSQL
  * router_book.c    books in Redis: reading, checking, rebuilding, removing
- * router_shadow.c  bids of route table, decided once more without counting
+ * router_shadow*.c bids of route table, decided once more without counting
  *
  * All of it runs in one process and one thread; nothing here is shared but
  * what is reached through shm_*.h.
