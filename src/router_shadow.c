@@ -14,6 +14,9 @@
  *   send     one call a lane with the round's accepted bids (lua/shadow.lua)
  *   finish   when every call is answered: counted, differences listed
  *
+ * While the router has bids of its own under way, rounds keep a distance, so
+ * that they are fewer and larger: each costs a turn and a call.
+ *
  * Nothing of it touches positions, the tail, or an auction that is live here.
  * Sending, and what Redis had to say, is in router_shadow_send.c.
  */
@@ -30,6 +33,8 @@
 
 /* Auctions whose constants are kept; more: begins again. */
 #define KNOWN_MAX			4096
+/* Beside bids of the router's own a round begins so long after the last. */
+#define BUSY_ROUND_MS		2
 /* A store that is locked is tried again after so long. */
 #define BUSY_RETRY_MS		2
 /* ... and after an error after so long, so that the log is not flooded. */
@@ -255,25 +260,49 @@ auc_router_shadow_finish(AucRouterShadow *shadow)
 
 /* ---- the turn ---- */
 
+static bool
+has_own_bids(AucRouter *router)
+{
+	for (int i = 0; i < router->nlanes; i++)
+		if (router->lanes[i].in_flight || router->lanes[i].nwaiters > 0)
+			return true;
+	return false;
+}
+
+/* Takes entries for the next round; false: none, or it is not time yet. */
+static bool
+begin_round(AucRouterShadow *shadow, TimestampTz now)
+{
+	AucRouter  *router = shadow->router;
+
+	if (now < shadow->next_round && has_own_bids(router))
+	{
+		router->shadow_at = shadow->next_round;
+		return false;
+	}
+	shadow->next_round = TimestampTzPlusMilliseconds(now, BUSY_ROUND_MS);
+	take_items(shadow, now);
+	return shadow->nitems > 0;
+}
+
 void
 auc_router_shadow_turn(AucRouter *router, TimestampTz now)
 {
 	AucRouterShadow *shadow = router->shadow;
 
-	if (shadow != NULL && shadow->outstanding > 0)
+	if ((shadow != NULL && shadow->outstanding > 0) ||
+		now < router->shadow_at)
 		return;
+	router->shadow_at = 0;
 	if (shadow == NULL || shadow->nitems == 0)
 	{
 		if (!auc_shadow_waiting(router->server_index))
 			return;
 		if (shadow == NULL)
 			shadow = router->shadow = create(router);
-		take_items(shadow, now);
+		if (!begin_round(shadow, now))
+			return;
 	}
-	else if (now < router->shadow_at)
-		return;
-
-	router->shadow_at = 0;
 	if (!know_all(shadow))
 	{
 		router->shadow_at = TimestampTzPlusMilliseconds(now, BUSY_RETRY_MS);
