@@ -1062,7 +1062,8 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'auction_stat_reset'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION auction.stat_reset() IS
-'counts in auction.stat_routes begin anew, for this database, at once';
+'counts in auction.stat_routes, stat_shadow and shadow_differences begin anew, '
+'for this database, at once';
 
 -- API: internal
 -- What the rollout says, and how the auctions it is about are spread now: open
@@ -1479,6 +1480,75 @@ COMMENT ON FUNCTION auction.write_hotspots_reset() IS
 'lets auction.write_hotspots() count waits and writes from now on; '
 'PostgreSQL''s own statistics stay as they are';
 
+/* ---- shadow ---- */
+
+-- API: internal
+CREATE FUNCTION auction._stat_shadow(
+	OUT server name, OUT entries bigint, OUT same bigint,
+	OUT different bigint, OUT failed bigint, OUT waiting bigint,
+	OUT dropped bigint, OUT table_mean_ms float8, OUT table_max_ms float8,
+	OUT shadow_mean_ms float8, OUT shadow_max_ms float8)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'auction__stat_shadow'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 10;
+CREATE FUNCTION auction._shadow_differences(
+	OUT server name, OUT at timestamptz, OUT auction_id bigint,
+	OUT user_id bigint, OUT amount bigint,
+	OUT table_accepted bool, OUT table_reason text, OUT table_price bigint,
+	OUT table_leader_id bigint,
+	OUT shadow_accepted bool, OUT shadow_reason text, OUT shadow_price bigint,
+	OUT shadow_leader_id bigint, OUT differs text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'auction__shadow_differences'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 100;
+
+-- API: public
+CREATE VIEW auction.stat_shadow AS
+SELECT server, entries, same, different, failed, waiting, dropped,
+	table_mean_ms, table_max_ms, shadow_mean_ms, shadow_max_ms
+FROM auction._stat_shadow();
+COMMENT ON VIEW auction.stat_shadow IS
+'one row for each attached server: bids on route "table" that its router '
+'decided once more (auction.shadow), since the start; no row without the '
+'library';
+COMMENT ON COLUMN auction.stat_shadow.entries IS
+'mirrored bids, accepted and refused ones: same + different + failed + waiting';
+COMMENT ON COLUMN auction.stat_shadow.same IS
+'decided as the table did, and confirmed by Redis';
+COMMENT ON COLUMN auction.stat_shadow.different IS
+'not; the last ones are in auction.shadow_differences';
+COMMENT ON COLUMN auction.stat_shadow.failed IS
+'not compared: Redis was away or did not confirm the bid';
+COMMENT ON COLUMN auction.stat_shadow.waiting IS 'on their way';
+COMMENT ON COLUMN auction.stat_shadow.dropped IS
+'not mirrored: no room in the queue (auction.shadow_queue), more than some '
+'150 bids in one transaction, or a prepared transaction';
+COMMENT ON COLUMN auction.stat_shadow.table_mean_ms IS
+'from the bid to the commit of its transaction, of compared bids; '
+'milliseconds, NULL: none yet';
+COMMENT ON COLUMN auction.stat_shadow.shadow_mean_ms IS
+'of the same bids, from that commit to Redis'' confirmation; milliseconds, '
+'NULL: none yet';
+
+-- API: public
+CREATE VIEW auction.shadow_differences AS
+SELECT server, at, auction_id, user_id, amount, table_accepted, table_reason,
+	table_price, table_leader_id, shadow_accepted, shadow_reason,
+	shadow_price, shadow_leader_id, differs
+FROM auction._shadow_differences();
+COMMENT ON VIEW auction.shadow_differences IS
+'mirrored bids that came out differently, with both verdicts, the newest first: '
+'the last 128 of each server. For the DBA: a wrong price may say something of '
+'a hidden maximum';
+COMMENT ON COLUMN auction.shadow_differences.at IS 'time of the bid';
+COMMENT ON COLUMN auction.shadow_differences.amount IS
+'in a proxy auction no more than the price';
+COMMENT ON COLUMN auction.shadow_differences.table_reason IS
+'why it was refused; NULL: it was accepted';
+COMMENT ON COLUMN auction.shadow_differences.differs IS
+'which fields of verdict and state, without hidden amounts; and what Redis had '
+'of the auction instead of what it had confirmed';
+
 /* ---- dump ---- */
 
 -- All that users entered or bid. The partitions of history are named one by
@@ -1541,6 +1611,9 @@ GRANT EXECUTE ON FUNCTION auction.route_report(text, bigint) TO pg_monitor;
 
 GRANT EXECUTE ON FUNCTION auction.write_hotspots(int) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction.write_hotspots_reset() TO pg_monitor;
+
+GRANT SELECT ON auction.stat_shadow TO pg_monitor;
+GRANT EXECUTE ON FUNCTION auction._stat_shadow() TO pg_monitor;
 
 /* ---- start ---- */
 

@@ -24,6 +24,7 @@
 #include "access/xact.h"
 #include "utils/timestamp.h"
 
+#include "bid_shadow.h"
 #include "bid_table.h"
 #include "lock.h"
 #include "record.h"
@@ -66,6 +67,9 @@ write_bid(AucStore *store, AucRow *row, const AucBid *bid,
 bool
 auc_table_bid(const AucBid *bid, AucBidResult *result)
 {
+	TimestampTz began = auc_shadow_bid_begins(bid->auction_id);
+	TimestampTz at;
+	AucState	before;
 	AucStore   *store;
 	AucRow		row;
 
@@ -88,16 +92,19 @@ auc_table_bid(const AucBid *bid, AucBidResult *result)
 	}
 
 	auc_store_check_snapshot(store, &row);
+	before = row.state;
+	at = GetCurrentTimestamp();
 	if (bid->buy_now)
-		auc_rules_buy(&row.auction, bid->user_id, GetCurrentTimestamp(),
-					  &row.state, &result->verdict);
+		auc_rules_buy(&row.auction, bid->user_id, at, &row.state,
+					  &result->verdict);
 	else
-		auc_rules_bid(&row.auction, bid->user_id, bid->amount,
-					  GetCurrentTimestamp(), &row.state, &result->verdict);
+		auc_rules_bid(&row.auction, bid->user_id, bid->amount, at, &row.state,
+					  &result->verdict);
 	result->route = AUC_ROUTE_TABLE;
 	result->level = AUC_LEVEL_JOURNAL;
 	if (result->verdict.accepted)
 		write_bid(store, &row, bid, &result->verdict);
+	auc_shadow_bid_decided(bid, &row, &before, &result->verdict, at, began);
 	auc_store_close(store);
 	if (!result->verdict.accepted)
 		auc_lock_release(bid->auction_id);

@@ -23,6 +23,12 @@ mix(uint64 x)
 	return x ^ (x >> 31);
 }
 
+int
+auc_lane_choose(int64 auction_id, int n)
+{
+	return (int) (mix((uint64) auction_id) % (uint64) n);
+}
+
 /* Their ids in order, palloc'd. */
 static int *
 read_lanes(int *nlanes)
@@ -67,7 +73,7 @@ auc_lane_keep(int64 auction_id, int lane_id)
 	int			picked = 0;
 
 	if (nlanes > 0)
-		picked = ids[mix((uint64) auction_id) % (uint64) nlanes];
+		picked = ids[auc_lane_choose(auction_id, nlanes)];
 	for (int i = 0; i < nlanes; i++)
 		if (ids[i] == lane_id)
 			picked = lane_id;

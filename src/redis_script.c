@@ -24,6 +24,7 @@ static const AucScriptSource scripts[] = {
 	[AUC_SCRIPT_BOOK] = SCRIPT(book),
 	[AUC_SCRIPT_REBUILD] = SCRIPT(rebuild),
 	[AUC_SCRIPT_REMOVE] = SCRIPT(remove),
+	[AUC_SCRIPT_SHADOW] = SCRIPT(shadow),
 };
 
 StaticAssertDecl(lengthof(scripts) == AUC_SCRIPT_COUNT,
@@ -88,6 +89,25 @@ int
 auc_key_book(char *key, const char *prefix, int lane, int64 auction_id)
 {
 	return key_of_auction(key, prefix, lane, "book", auction_id);
+}
+
+int
+auc_key_shadow_log(char *key, const char *prefix, int lane)
+{
+	return key_of_lane(key, prefix, lane, "shadowlog");
+}
+
+int
+auc_key_shadow(char *key, const char *prefix, int lane, int64 auction_id)
+{
+	return key_of_auction(key, prefix, lane, "shadow", auction_id);
+}
+
+int
+auc_key_shadow_book(char *key, const char *prefix, int lane,
+					int64 auction_id)
+{
+	return key_of_auction(key, prefix, lane, "shadowbook", auction_id);
 }
 
 int

@@ -17,6 +17,9 @@
  *           of a maximum that is not the price
  *   :book:ID     sorted set: member user id, score that user's best amount, a
  *           maximum in a proxy auction
+ *   :shadow:ID, :shadowbook:ID, :shadowlog   the same of mirrored bids: the
+ *           hash without the mark, the stream with IDs of Redis' own; they
+ *           expire
  *   :book:ID is complete if and only if field "book" of :auction:ID equals
  *   bid_count, and field "retracted" (0 if absent) is the auction's number of
  *   retracted bids: the append script moves "book" on only while the bids it
@@ -64,6 +67,19 @@
  * remove.lua  KEYS term auction:ID book:ID
  *   ARGV term.  Unlinks both keys; {"TERM", stored} if the term is another.
  *
+ * shadow.lua  KEYS term shadowlog [shadow:ID shadowbook:ID]...
+ *   ARGV term seconds entries members nrecords (bid_no text)*nrecords
+ *        nauctions auction*nauctions, each: fresh(0/1) price leader bid_count
+ *        ends_at status npairs (amount user)*npairs
+ *   Bids of route table, mirrored: the work of append.lua per record under
+ *   keys that nobody else uses, without positions and without PUBLISH.
+ *   Refused with {"TERM", stored} if the term is another.  fresh: what there
+ *   is of the auction is deleted first.  The log has about as many entries,
+ *   a book as many members as said; all keys expire so many seconds after
+ *   they were written last.  Returns {"OK", then for each auction: book is
+ *   there ("1"/"0"), price, leader, bid_count, ends_at, status}, as they were
+ *   before the call, "" for what was not there.
+ *
  * All scripts start with "#!lua" so that Redis refuses them whole when it is
  * out of memory (remove.lua with flags=allow-oom), and never format a number
  * with tostring or ".." (1e+14!): numbers are compared and stored as strings
@@ -79,6 +95,7 @@ typedef enum AucScript
 	AUC_SCRIPT_BOOK,
 	AUC_SCRIPT_REBUILD,
 	AUC_SCRIPT_REMOVE,
+	AUC_SCRIPT_SHADOW,
 	AUC_SCRIPT_COUNT
 } AucScript;
 
@@ -97,6 +114,11 @@ extern int	auc_key_auction(char *key, const char *prefix, int lane,
 							int64 auction_id);
 extern int	auc_key_book(char *key, const char *prefix, int lane,
 						 int64 auction_id);
+extern int	auc_key_shadow_log(char *key, const char *prefix, int lane);
+extern int	auc_key_shadow(char *key, const char *prefix, int lane,
+						   int64 auction_id);
+extern int	auc_key_shadow_book(char *key, const char *prefix, int lane,
+								int64 auction_id);
 extern int	auc_channel(char *channel, const char *prefix, int64 auction_id);
 
 #endif							/* AUC_REDIS_SCRIPT_H */

@@ -10,7 +10,8 @@
  *   4. the tails' new records become visible, one store a lane (rule 6)
  *   5. one append a lane goes to Redis, if none is on its way; what comes
  *      while it is forms the next one
- *   6. who has what he waits for is answered
+ *   6. some mirrored bids of route table are decided once more
+ *   7. who has what he waits for is answered
  *
  * It never waits for Redis, nor, but for its own rows in _lane_terms, for a
  * lock.  An ERROR ends the process; the next one finds everything in shared
@@ -25,6 +26,7 @@
 #include "router.h"
 #include "settings.h"
 #include "shm.h"
+#include "shm_shadow.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -204,6 +206,7 @@ auc_router_step(AucRouter *router, TimestampTz now)
 		auc_router_lane_send(&router->lanes[i]);
 	}
 	auc_router_books_turn(router, now);
+	auc_router_shadow_turn(router, now);
 	upkeep(router, now);
 	if (auc_redis_status(router->redis) == AUC_REDIS_READY)
 		auc_redis_flush(router->redis, now);
@@ -231,6 +234,8 @@ sleep_ms(AucRouter *router, TimestampTz now)
 		until = router->load_at;
 	if (router->books_at != 0 && router->books_at < until)
 		until = router->books_at;
+	if (router->shadow_at != 0 && router->shadow_at < until)
+		until = router->shadow_at;
 	if (until <= now)
 		return 0;
 	return TimestampDifferenceMilliseconds(now, until);
@@ -310,6 +315,7 @@ create_router(int server_index)
 
 	router->server_index = server_index;
 	router->server = auc_server(server_index);
+	auc_shadow_begin(server_index, router->server->generation);
 	router->context = AllocSetContextCreate(TopMemoryContext, "auction router",
 											ALLOCSET_DEFAULT_SIZES);
 	router->redis = auc_redis_create(router->context);

@@ -9,6 +9,7 @@
  * router_live.c    loading and letting go of auctions
  * router_sql.c     lanes, terms and positions in PostgreSQL
  * router_book.c    books in Redis: reading, checking, rebuilding, removing
+ * router_shadow*.c bids of route table, decided once more without counting
  *
  * All of it runs in one process and one thread; nothing here is shared but
  * what is reached through shm_*.h.
@@ -157,6 +158,8 @@ typedef struct AucRelease
 	int			slot;
 } AucRelease;
 
+typedef struct AucRouterShadow AucRouterShadow; /* router_shadow.c */
+
 typedef struct AucRouter
 {
 	int			server_index;
@@ -184,6 +187,8 @@ typedef struct AucRouter
 	int			nbooks;			/* auctions with check_book or rebuild_book */
 	TimestampTz books_at;		/* when to go on with them; 0: now */
 	bool		piece_sent;		/* of a rebuild, and has no answer yet */
+	AucRouterShadow *shadow;	/* NULL until a bid is mirrored */
+	TimestampTz shadow_at;		/* when to go on with it; 0: now */
 } AucRouter;
 
 /* Redis' readers know Unix time; the engine counts from 2000-01-01. */
@@ -253,5 +258,8 @@ extern void auc_router_book_remove(AucRouter *router, AucRouterLane *rl,
 								   int slot);
 extern void auc_router_books_turn(AucRouter *router, TimestampTz now);
 extern void auc_router_books_check_all(AucRouterLane *rl);
+
+/* router_shadow.c */
+extern void auc_router_shadow_turn(AucRouter *router, TimestampTz now);
 
 #endif							/* AUC_ROUTER_H */

@@ -12,6 +12,7 @@
 int			auc_guc_max_databases = 8;
 int			auc_guc_max_servers = 8;
 int			auc_guc_max_lanes = 16;
+int			auc_guc_shadow_queue = 1024;
 int			auc_guc_slots = 512;
 int			auc_guc_tail_size = 32 * 1024;
 
@@ -28,6 +29,7 @@ int			auc_guc_guard_window = 10;
 int			auc_guc_log_retention = 30;
 int			auc_guc_consolidate_batch = 100;
 int			auc_guc_sample_waits = 1000;
+double		auc_guc_shadow = 0;
 bool		auc_guc_track_bids = true;
 
 typedef struct AucIntSetting
@@ -103,6 +105,10 @@ static const AucIntSetting size_settings[] = {
 		"Most attached Redis servers of all databases together.",
 		NULL,
 		&auc_guc_max_servers, 1, 255, PGC_POSTMASTER, 0},
+	{"auction.shadow_queue",
+		"Most mirrored bids that wait for the router of one server.",
+		"Rounded down to a power of two. A bid beyond that is not mirrored.",
+		&auc_guc_shadow_queue, 1, 65536, PGC_POSTMASTER, 0},
 	{"auction.slots",
 		"Most bids of all databases that wait for a router at a time.",
 		"Bids beyond that wait for a free slot.",
@@ -143,6 +149,11 @@ auc_settings_define(void)
 							 "Counts bids and measures how long they take.",
 							 "Shown by auction.stat_routes. Needs the library to be preloaded.",
 							 &auc_guc_track_bids, true, PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomRealVariable("auction.shadow",
+							 "Percentage of the auctions on route table whose bids a router decides once more, without counting.",
+							 NULL,
+							 &auc_guc_shadow, 0, 0, 100, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress)
 		define_ints(size_settings, lengthof(size_settings));

@@ -13,6 +13,7 @@
 extern int	auc_guc_max_databases;
 extern int	auc_guc_max_servers;
 extern int	auc_guc_max_lanes;
+extern int	auc_guc_shadow_queue;	/* entries a server */
 extern int	auc_guc_slots;
 extern int	auc_guc_tail_size;	/* kB a lane */
 
@@ -28,8 +29,9 @@ extern int	auc_guc_guard_p99;	/* ms, 0: no limit */
 extern int	auc_guc_guard_window;	/* s, at most AUC_GUARD_WINDOW_MAX */
 extern int	auc_guc_log_retention;	/* s */
 extern int	auc_guc_consolidate_batch;	/* auctions a transaction */
-extern bool auc_guc_track_bids;
 extern int	auc_guc_sample_waits;	/* ms, 0: never */
+extern double auc_guc_shadow;	/* percent of the auctions on route table */
+extern bool auc_guc_track_bids;
 
 extern void auc_settings_define(void);
 

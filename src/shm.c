@@ -13,6 +13,7 @@
 #include "shm.h"
 #include "shm_bell.h"
 #include "shm_lane.h"
+#include "shm_shadow.h"
 #include "shm_slot.h"
 #include "shm_stat.h"
 #include "shm_worker.h"
@@ -28,14 +29,16 @@ typedef struct AucShmPart
 {
 	Size		(*size) (void);
 	void		(*init) (bool found, void *space);
+	bool		clears;			/* init sets to zero what has to be */
 } AucShmPart;
 
 static const AucShmPart parts[] = {
-	{auc_worker_shmem_size, auc_worker_shmem_init},
-	{auc_bell_shmem_size, auc_bell_shmem_init},
-	{auc_slot_shmem_size, auc_slot_shmem_init},
-	{auc_stat_shmem_size, auc_stat_shmem_init},
-	{auc_lane_shmem_size, auc_lane_shmem_init},
+	{auc_worker_shmem_size, auc_worker_shmem_init, false},
+	{auc_bell_shmem_size, auc_bell_shmem_init, false},
+	{auc_slot_shmem_size, auc_slot_shmem_init, false},
+	{auc_stat_shmem_size, auc_stat_shmem_init, false},
+	{auc_lane_shmem_size, auc_lane_shmem_init, true},
+	{auc_shadow_shmem_size, auc_shadow_shmem_init, true},
 };
 
 static shmem_request_hook_type prev_request_hook = NULL;
@@ -88,7 +91,7 @@ startup_hook(void)
 	{
 		Size		size = CACHELINEALIGN(parts[i].size());
 
-		if (!found && parts[i].init != auc_lane_shmem_init)
+		if (!found && !parts[i].clears)
 			memset(next, 0, size);
 		parts[i].init(found, next);
 		next += size;

@@ -11,13 +11,16 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+static pg_atomic_uint32 *bindings;	/* how often lanes were bound, released */
 static AucServer *servers;
 static AucLane *lanes;
 
 static Size
 lanes_offset(void)
 {
-	return CACHELINEALIGN(mul_size(auc_guc_max_servers, sizeof(AucServer)));
+	return add_size(PG_CACHE_LINE_SIZE,
+					CACHELINEALIGN(mul_size(auc_guc_max_servers,
+											sizeof(AucServer))));
 }
 
 static Size
@@ -87,12 +90,14 @@ auc_lane_shmem_init(bool found, void *space)
 {
 	char	   *tails = (char *) space + tails_offset();
 
-	servers = space;
+	bindings = space;
+	servers = (AucServer *) ((char *) space + PG_CACHE_LINE_SIZE);
 	lanes = (AucLane *) ((char *) space + lanes_offset());
 	if (found)
 		return;
 	/* not the tails: pages that no lane uses stay untouched */
 	memset(space, 0, tails_offset());
+	pg_atomic_init_u32(bindings, 0);
 	for (int i = 0; i < auc_guc_max_servers; i++)
 		init_server(&servers[i]);
 	for (int i = 0; i < auc_guc_max_lanes; i++)
@@ -165,6 +170,35 @@ auc_lane_find(Oid dboid, int lane_id)
 	return found;
 }
 
+uint32
+auc_lane_bindings(void)
+{
+	return pg_atomic_read_u32(bindings);
+}
+
+static int
+compare_lane_ids(const void *a, const void *b)
+{
+	int			first = lanes[*(const int *) a].lane_id;
+	int			second = lanes[*(const int *) b].lane_id;
+
+	return first < second ? -1 : first > second;
+}
+
+int
+auc_lane_list(Oid dboid, int *indexes)
+{
+	int			n = 0;
+
+	LWLockAcquire(auc_registry_lock(), LW_SHARED);
+	for (int i = 0; i < auc_guc_max_lanes; i++)
+		if (lanes[i].bound && lanes[i].dboid == dboid)
+			indexes[n++] = i;
+	qsort(indexes, n, sizeof(int), compare_lane_ids);
+	LWLockRelease(auc_registry_lock());
+	return n;
+}
+
 int
 auc_server_bind(Oid dboid, Oid serverid, const char *name)
 {
@@ -229,6 +263,7 @@ auc_lane_bind(Oid dboid, int lane_id, int server)
 		lane->lane_id = lane_id;
 		lane->server = server;
 		lane->bound = true;
+		pg_atomic_fetch_add_u32(bindings, 1);
 		index = free_entry;
 	}
 	LWLockRelease(auc_registry_lock());
@@ -245,6 +280,7 @@ release_server(AucServer *server)
 		if (lanes[i].bound && lanes[i].server == index)
 		{
 			lanes[i].bound = false;
+			pg_atomic_fetch_add_u32(bindings, 1);
 			ConditionVariableBroadcast(&lanes[i].applied_cv);
 		}
 	}

@@ -146,6 +146,13 @@ extern int	auc_server_bind(Oid dboid, Oid serverid, const char *name);
 extern int	auc_lane_bind(Oid dboid, int lane_id, int server);
 /* Index or -1. */
 extern int	auc_lane_find(Oid dboid, int lane_id);
+/* Grows when any lane is bound or released: note it, then list, then keep. */
+extern uint32 auc_lane_bindings(void);
+/*
+ * The database's lanes in the order of their ids; "indexes" has room for
+ * auc_lane_count(); returns how many.
+ */
+extern int	auc_lane_list(Oid dboid, int *indexes);
 /* Only when no process of theirs runs any more. */
 extern void auc_server_release(int server); /* with its lanes */
 extern void auc_database_release(Oid dboid);	/* all servers of it */

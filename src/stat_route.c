@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "shm.h"
 #include "shm_lane.h"
+#include "shm_shadow.h"
 #include "shm_slot.h"
 #include "shm_stat.h"
 #include "utils/builtins.h"
@@ -188,6 +189,9 @@ auction_stat_reset(PG_FUNCTION_ARGS)
 {
 	auc_shm_require("auction.stat_reset()");
 	auc_stat_reset();
+	for (int i = 0; i < auc_server_count(); i++)
+		if (auc_server(i)->bound && auc_server(i)->dboid == MyDatabaseId)
+			auc_shadow_reset(i);
 	PG_RETURN_VOID();
 }
 

@@ -176,7 +176,7 @@ for my $file (glob "$lua_dir/*.lua")
 	$sha{$name} = redis('SCRIPT', 'LOAD', $source);
 	like($sha{$name}, qr/^[0-9a-f]{40}$/, "$name loads");
 }
-is(join(' ', sort keys %sha), 'append book rebuild remove take',
+is(join(' ', sort keys %sha), 'append book rebuild remove shadow take',
 	'these are all scripts');
 
 # --- take
@@ -465,6 +465,58 @@ is_deeply(script('remove', \@keys, 14), ['OK'], 'remove');
 is(redis('EXISTS', $auction, $book), 0, 'both keys are gone');
 is_deeply(script('remove', \@keys, 14), ['OK'], 'remove what is not there');
 
+# --- shadow
+
+my ($shadow, $shadow_book) = ('{a:1}:shadow:7', '{a:1}:shadowbook:7');
+my $shadow_log = '{a:1}:shadowlog';
+
+# One auction a call; pairs: (amount user)...; a record for each pair.
+sub shadow
+{
+	my ($in_term, $fresh, %state) = @_;
+	my @pairs = @{ $state{pairs} };
+	my $n = @pairs / 2;
+	return script('shadow', [ $term, $shadow_log, $shadow, $shadow_book ],
+		$in_term, 100, 50, $state{members} // 10, $n,
+		(map { ($state{count} - $n + $_, "record $_") } 1 .. $n),
+		1, $fresh, $state{price}, $state{leader}, $state{count}, 1000, 'o',
+		$n, @pairs);
+}
+
+my $log_before = redis('XLEN', $log);
+nothing_changes('shadow under another term',
+	sub { shadow(13, 1, price => 1, leader => 1, count => 1, pairs => [ 1, 1 ]) },
+	[ 'TERM', 14 ]);
+is_deeply(
+	shadow(14, 1, price => 100, leader => 5, count => 3, pairs => [ 100, 5 ]),
+	[ 'OK', 0, '', '', '', '', '' ], 'shadow: there was nothing');
+is_deeply(
+	shadow(14, 0, price => 300, leader => 6, count => 5,
+		pairs => [ 200, 5, 300, 6 ]),
+	[ 'OK', 1, 100, 5, 3, 1000, 'o' ], 'what there was before');
+is_deeply(hash_of($shadow),
+	{ price => 300, leader => 6, bid_count => 5, ends_at => 1000,
+		status => 'o' }, 'the hash is the last state');
+is_deeply(redis('ZRANGE', $shadow_book, 0, -1, 'WITHSCORES'),
+	[ 5, 200, 6, 300 ], 'the book has each best bid');
+is(redis('XLEN', $shadow_log), 2, 'an entry a call in a log of its own');
+is_deeply((redis('XREVRANGE', $shadow_log, '+', '-', 'COUNT', 1))->[0][1],
+	[ 4, 'record 1', 5, 'record 2' ], '... with its records');
+is(redis('XLEN', $log), $log_before, 'nothing in the log');
+ok(redis('TTL', $_) > 90, "$_ expires")
+  for $shadow, $shadow_book, $shadow_log;
+redis('DEL', $shadow_book);
+is_deeply(
+	shadow(14, 1, price => 900, leader => 9, count => 9, members => 2,
+		pairs => [ 700, 7, 800, 8, 900, 9 ]),
+	[ 'OK', 0, 300, 6, 5, 1000, 'o' ], 'the book was gone');
+is_deeply(redis('ZRANGE', $shadow_book, 0, -1), [ 8, 9 ],
+	'a fresh book, no larger than said: the best stay');
+shadow(14, 0, price => 1, leader => 1, count => 1, pairs => [ 1, $_ ])
+  for 1 .. 400;
+ok(redis('XLEN', $shadow_log) < 300, 'the log is bounded');
+redis('DEL', $shadow, $shadow_book, $shadow_log);
+
 # --- Out of memory, a read-only script, a restart
 
 append(14, 6, 7, 7, count => 1, first => 1, pairs => [ 100, 1 ]);
@@ -472,6 +524,9 @@ my $small = redis('CONFIG', 'GET', 'maxmemory')->[1];
 redis('CONFIG', 'SET', 'maxmemory', 1);
 nothing_changes('append without memory',
 	sub { append(14, 7, 8, 8, count => 2, first => 2) }, qr/OOM/);
+nothing_changes('shadow without memory',
+	sub { shadow(14, 1, price => 1, leader => 1, count => 1, pairs => [ 1, 1 ]) },
+	qr/OOM/);
 nothing_changes('take without memory', sub { take('u1', 'i1', 0) }, qr/OOM/);
 nothing_changes('rebuild without memory',
 	sub { rebuild(14, 'begin', 1, 0) }, qr/OOM/);
