@@ -1,5 +1,5 @@
 # write_hotspots(): who waits for what is found, whichever way he waits; sums
-# survive the steward; nothing that is wrong with sampling holds the steward up.
+# survive the steward; nothing that is wrong with sampling holds it up.
 use strict;
 use warnings;
 
