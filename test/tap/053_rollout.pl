@@ -243,6 +243,20 @@ wait_done();
 is(sql('SELECT route FROM auction.standings WHERE id = 300'),
 	'redis', 'let go: moved');
 
+# nor does a lock on auctions, which an application may take
+set_rollout(0);
+wait_done();
+sql("INSERT INTO auction.auctions (id, seller_id, ends_at, route)"
+	  . " VALUES (1005, 0, now() + interval '2 s', 'table')");
+my $table = open_session('BEGIN; LOCK TABLE auction.auctions IN SHARE MODE;');
+set_rollout(100);
+poll_until($node, 'postgres', 'SELECT failed > 0 FROM auction.rollout');
+wait_status($node, 'postgres', 1005, 'consolidated');
+is(sql('SELECT moved FROM auction.rollout'), '0', 'auctions is locked: no move');
+end_session($table, 'COMMIT;');
+wait_done();
+is(sql($wrong), '0', '... and all when it is free');
+
 # ---- things break ----
 
 enter(2001, 4000);
