@@ -11,8 +11,8 @@
  * moved something, may yet commit an auction, or a pin, that was made by what
  * was true before.  Such a transaction takes its id before it reads the
  * rollout (auc_rollout_route_of_new, pin.c).  So the next id to be given is
- * noted then, and a pass can only be the last if it began when all below it had
- * ended.
+ * noted then, and a pass can only be the last if it began when all below it
+ * had ended.
  *
  * All that is kept here is a place to go on from.  A steward that dies is
  * followed by one that begins with the first auction; a rollout with another

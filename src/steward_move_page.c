@@ -16,11 +16,13 @@
 
 #include <signal.h>
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "lock.h"
 #include "miscadmin.h"
 #include "move.h"
+#include "relation.h"
 #include "shm_lane.h"
 #include "statement.h"
 #include "steward_ask.h"
@@ -109,19 +111,31 @@ move_one(AucMovePage *page, AucStore *store, int64 auction_id, bool wait)
 	return true;
 }
 
-/* Returns how many are left because their lock is held; to the front. */
+/*
+ * Returns how many are left because their lock is held; to the front.  A move
+ * locks the table auctions, too (move.c); as an application may have done so
+ * itself, that is only tried, and then none of them moves.
+ */
 static int
 move_free(AucMovePage *page)
 {
+	Relation	auctions;
 	AucStore   *store;
 	int			nheld = 0;
 
 	auc_worker_xact_begin("moving auctions to route redis");
+	auctions = auc_relation_try_open(AUC_REL_AUCTIONS, RowExclusiveLock);
 	store = auc_store_open(false, RowExclusiveLock);
 	for (int i = 0; i < page->nto_redis; i++)
-		if (!move_one(page, store, page->to_redis[i].auction_id, false))
+	{
+		if (auctions == NULL)
+			pass_over(page);
+		else if (!move_one(page, store, page->to_redis[i].auction_id, false))
 			page->to_redis[nheld++] = page->to_redis[i];
+	}
 	auc_store_close(store);
+	if (auctions != NULL)
+		table_close(auctions, NoLock);
 	auc_steward_move_note(page, false);
 	auc_worker_xact_commit();
 	return nheld;

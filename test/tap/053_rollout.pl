@@ -142,24 +142,48 @@ is( sql("SELECT bool_and(r.route IS NOT NULL) FROM auction.bids r"),
 cmp_ok(sql("SELECT count(DISTINCT route) FROM auction.bids"),
 	'==', 2, 'both routes have decided');
 
-# ---- one auction of which the lock is hardly ever free ----
+# ---- auctions that are never at rest ----
 
-enter(1001, 1, 'table');
+# Four sessions take turns with the auction's lock: one has it, others wait, so
+# that it is never free to be tried. A bid that is refused gives it back, so the
+# next is higher.
+enter(1001, 2, 'table');
+my @turns = map { start_psql($node, 'postgres', <<"SQL") } 1 .. 4;
+DO \$\$
+DECLARE
+	n int := 0;
+BEGIN
+	WHILE n < 20000 AND (SELECT route = 'table' FROM auction.standings
+		WHERE id = 1001)
+	LOOP
+		IF (auction.place_bid(1001, $_, 4 * n + $_)).accepted THEN
+			PERFORM pg_sleep(0.02);
+		END IF;
+		COMMIT;
+		n := n + 1;
+	END LOOP;
+END \$\$
+SQL
+poll_until($node, 'postgres', <<'SQL');
+SELECT count(*) >= 2 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+SQL
 my $burst = start_bidders(
-	$node, 'postgres', 1001, 1001,
+	$node, 'postgres', 1002, 1002,
 	clients => 24,
 	first_user => 5000,
 	seconds => 600);
 poll_until($node, 'postgres',
-	'SELECT bid_count > 200 FROM auction.standings WHERE id = 1001');
+	'SELECT bid_count > 200 FROM auction.standings WHERE id = 1002');
 set_rollout(100);
 wait_done();
-is(sql('SELECT route FROM auction.standings WHERE id = 1001'),
-	'redis', 'a burst: moved to redis');
+is( sql('SELECT string_agg(route, \' \') FROM auction.standings'
+		  . ' WHERE id IN (1001, 1002)'),
+	'redis redis', 'in a burst: moved to redis');
+is((finish_psql($_))[1], '', 'no error') foreach @turns;
 sql('CALL auction.roll_back()');
 wait_done();
-is(sql('SELECT route FROM auction.standings WHERE id = 1001'),
-	'table', 'a burst: rolled back');
+is(sql('SELECT route FROM auction.standings WHERE id = 1002'),
+	'table', 'in a burst: rolled back');
 stop_bidders($burst);
 check_answers($node, 'postgres', $burst);
 
@@ -168,7 +192,7 @@ check_answers($node, 'postgres', $burst);
 my $insert = open_session(<<'SQL');
 BEGIN;
 INSERT INTO auction.auctions (id, seller_id, ends_at)
-VALUES (1002, 0, now() + interval '1 day');
+VALUES (1004, 0, now() + interval '1 day');
 SQL
 my $unpin = open_session('BEGIN; SELECT auction.unpin_route(1);');
 set_rollout(100);
@@ -179,9 +203,9 @@ is( sql('SELECT done_at IS NULL FROM auction.rollout'),
 end_session($insert, 'COMMIT;');
 end_session($unpin, 'COMMIT;');
 wait_done();
-is( sql('SELECT id, route FROM auction.standings WHERE id IN (1, 1002)'
+is( sql('SELECT id, route FROM auction.standings WHERE id IN (1, 1004)'
 		  . ' ORDER BY id'),
-	"1|redis\n1002|redis",
+	"1|redis\n1004|redis",
 	'what they committed is moved behind them');
 
 # A pin to table, not yet committed, is not seen; its auction comes back to
@@ -189,14 +213,14 @@ is( sql('SELECT id, route FROM auction.standings WHERE id IN (1, 1002)'
 my $pin = open_session(<<'SQL');
 SET client_min_messages = warning;
 BEGIN;
-SELECT auction.pin_route(1002, 'table');
+SELECT auction.pin_route(1004, 'table');
 SQL
 set_rollout(99.99);
 poll_until($node, 'postgres',
-	"SELECT route = 'redis' FROM auction.standings WHERE id = 1002");
+	"SELECT route = 'redis' FROM auction.standings WHERE id = 1004");
 end_session($pin, 'COMMIT;');
 wait_done();
-is( sql('SELECT route, pinned FROM auction.standings WHERE id = 1002'),
+is( sql('SELECT route, pinned FROM auction.standings WHERE id = 1004'),
 	'table|table', 'a pin that was committed later holds');
 
 # ---- a held auction is passed over, and moved later ----
@@ -218,6 +242,20 @@ end_session($holder, 'COMMIT;');
 wait_done();
 is(sql('SELECT route FROM auction.standings WHERE id = 300'),
 	'redis', 'let go: moved');
+
+# nor does a lock on auctions, which an application may take
+set_rollout(0);
+wait_done();
+sql("INSERT INTO auction.auctions (id, seller_id, ends_at, route)"
+	  . " VALUES (1005, 0, now() + interval '2 s', 'table')");
+my $table = open_session('BEGIN; LOCK TABLE auction.auctions IN SHARE MODE;');
+set_rollout(100);
+poll_until($node, 'postgres', 'SELECT failed > 0 FROM auction.rollout');
+wait_status($node, 'postgres', 1005, 'consolidated');
+is(sql('SELECT moved FROM auction.rollout'), '0', 'auctions is locked: no move');
+end_session($table, 'COMMIT;');
+wait_done();
+is(sql($wrong), '0', '... and all when it is free');
 
 # ---- things break ----
 
