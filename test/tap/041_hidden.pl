@@ -214,7 +214,8 @@ sub check_denied
 	my @tables = split /\n/, sql(<<'SQL');
 SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE nspname = 'auction' AND relkind IN ('r', 'p', 'v', 'S', 'm')
-	AND relname NOT IN ('bids', 'standings', 'auctions', 'stat_workers', 'stat_lanes')
+	AND relname NOT IN ('bids', 'standings', 'auctions', 'stat_workers', 'stat_lanes',
+		'stat_shadow')
 ORDER BY 1
 SQL
 	cmp_ok(scalar(@tables), '>', 15, 'tables of the engine');
@@ -331,6 +332,7 @@ my $waiting = start_psql($node, 'postgres', 'SET SESSION AUTHORIZATION alice',
 wait_waiting($node, 'postgres', 1);
 attempt('watch', 'sees that a bid waits', <<"SQL", qr/place_bid\($live, 7/);
 SELECT * FROM pg_stat_activity;
+SELECT * FROM auction.stat_shadow;
 SELECT * FROM auction.stat_lanes;
 SELECT * FROM auction.stat_workers;
 SELECT * FROM auction.standings;

@@ -10,7 +10,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('shadow', conf => 'auction.shadow = 100');
+my $node = new_node('shadow',
+	conf => "auction.shadow = 100\nmax_prepared_transactions = 2");
 my $redis = start_redis();
 my $early = new_auction($node, 'postgres');
 
@@ -192,6 +193,40 @@ is(sql_error($node, 'postgres', "INSERT INTO auction.bids"
 	'RB001', 'a refused INSERT');
 all_same('rolled back: neither transactions nor savepoints', 6);
 $price = 100;
+
+reset_shadow();
+sql(<<"SQL");
+BEGIN;
+SELECT auction.place_bid($id, 8, 60);
+PREPARE TRANSACTION 'a bid';
+COMMIT PREPARED 'a bid';
+SQL
+is(stat_shadow('entries, dropped'), '0|1', 'prepared: dropped');
+bid($id, 7);
+wait_shadow();
+is(stat_shadow('same, different'), '1|0', '... and the next one is the same');
+
+reset_shadow();
+my $many = new_auction($node, 'postgres');
+sql("SELECT count(*) FROM auction.place_bids(ARRAY(SELECT ROW($many, i % 9,"
+	  . ' i, NULL, NULL)::auction.bid_request FROM generate_series(1, 500) i))');
+wait_shadow();
+is(stat_shadow('same > 100, same + dropped, different, failed'),
+	't|500|0|0', 'many bids of one transaction: no more than there is room');
+
+# ---- beside bids of the router's own ----
+
+reset_shadow();
+my $own = new_auction($node, 'postgres', route => "'redis'");
+my @loads = map { start_bidders($node, 'postgres', $_, $_, clients => 4,
+		bids => 1000) } $own, $many;
+finish_bidders($_) foreach @loads;
+wait_shadow();
+is(stat_shadow('same > 100, different, failed'),
+	't|0|0', "beside the router's own bids: nothing differs")
+  or diag sql('SELECT * FROM auction.shadow_differences LIMIT 5');
+wait_applied($node, 'postgres');
+check_answers($node, 'postgres', @loads);
 
 # ---- faults show ----
 
