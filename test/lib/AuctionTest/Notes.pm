@@ -422,7 +422,7 @@ sub _compare
 
 	$self->_wrong('there, and not accepted', $told)
 	  if $there eq 'no' || $there eq 'redis' && $bid->{route} ne 'redis';
-	$self->{late_cancel}++ if $told->{sqlstate} eq '57014';
+	$self->{late_cancel}++ if $told->{sqlstate} eq '57014' && $told->{n} == 1;
 	$self->_wrong("not as it was placed, at $bid->{at}", $told)
 	  if $bid->{user} != $told->{user}
 	  || $bid->{buy} != ($told->{way} eq 'buy_now')
