@@ -147,7 +147,7 @@ my $notes = AuctionTest::Notes->read($crowd->{dir});
 my @violations =
   $notes->check($node, 'postgres', \@faults, 1, $nauctions);
 my %told = $notes->counts;
-my $summary = sprintf '%.0f s, ', $took;
+my $summary = sprintf 'result: %.0f s, ', $took;
 $summary .= join ', ', map { "$_ $told{$_}" } sort keys %told;
 $summary .= ', faults ' . @faults . ', violations ' . @violations;
 diag $summary;
@@ -166,7 +166,7 @@ check_journal($node, 'postgres', 'after the load');
 
 my @open = split /\n/,
   sql("SELECT id FROM auction.standings WHERE status = 'open' ORDER BY id");
-cmp_ok(scalar(@open), '>', 35, scalar(@open) . ' auctions are open');
+cmp_ok(scalar(@open), '>', 25, scalar(@open) . ' auctions are open');
 is(sql(<<'SQL'), scalar(@open), 'each of them takes a bid, on its route');
 SELECT count(*) FROM auction.standings s,
 	LATERAL auction.place_bid(s.id, 1000, s.least_bid + 1000) b
@@ -200,7 +200,7 @@ poll('the keys are removed',
 	sub { return $redis->cli('KEYS', '*}:[ab]*o*:*') eq ''; });
 $node->stop;
 $redis->stop;
-unlike(slurp_file($node->logfile), qr/PANIC|TRAP|fenced/,
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|fenced|could not be applied/,
 	'nothing worse in the log');
 
 done_testing();
