@@ -114,6 +114,10 @@ $mover = start("SELECT auction.set_route($id, 'table')");
 wait_waiting($node, 'postgres', 1);
 poll_until($node, 'postgres', 'SELECT published = confirmed'
 	  . ' AND published > applied FROM auction.stat_lanes');
+ok(eval {
+		poll_until($node, 'postgres',
+			'SELECT applied_wanted > 0 FROM auction.stat_lanes');
+	}, 'the drain is told that a move is waited for');
 my $bid = start(sprintf $bid_sql, $id, 2, 20);
 wait_waiting($node, 'postgres', 2);
 # what is asked for later is answered: so that bid has its answer, too
