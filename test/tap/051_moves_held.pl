@@ -124,9 +124,13 @@ wait_waiting($node, 'postgres', 2);
 is(sql("SELECT price FROM auction.standing($id)"), '10', 'moving: still seen');
 my $router = hold(worker_pid($node, 'postgres', 'router'));
 sql('SELECT auction.resume_drain()');
-is((finish_psql($bid))[0], 't|2|20|table', 'the bid is done without a router');
-is((finish_psql($mover))[0], 't', '... and so is the move');
+ok(eval {
+		poll_until($node, 'postgres', 'SELECT route, bid_count'
+			  . " FROM auction.standings WHERE id = $id", 'table|2');
+	}, 'the bid needs no router any more');
 let_go($router);
+is((finish_psql($bid))[0], 't|2|20|table', '... it is done');
+is((finish_psql($mover))[0], 't', '... and so is the move');
 check_end($id, 'behind a move');
 
 # ---- a verdict that has come beats a cancel that comes with it ----

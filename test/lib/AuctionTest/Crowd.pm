@@ -19,6 +19,7 @@ use Test::More;
 our @EXPORT = qw(start_crowd stop_crowd finish_crowd);
 
 my $test_dir = dirname(dirname(dirname(abs_path(__FILE__))));
+my @all;
 
 # Options are the program's, without the dashes. Makes the movers' roles.
 sub start_crowd
@@ -41,6 +42,7 @@ sub start_crowd
 			$first, $last
 		],
 		'<', \undef, '2>', \$crowd->{err});
+	push @all, $crowd;
 	return $crowd;
 }
 
@@ -57,8 +59,17 @@ sub finish_crowd
 	my ($crowd) = @_;
 
 	$crowd->{run}->finish;
+	@all = grep { $_ != $crowd } @all;
 	croak "crowd failed: $crowd->{err}" if $crowd->{run}->result(0) != 0;
 	return;
+}
+
+# A test that dies does not leave its load behind.
+END
+{
+	my $exit_code = $?;
+	$_->{run}->signal('TERM') foreach @all;
+	$? = $exit_code;
 }
 
 1;
