@@ -370,6 +370,21 @@ report(const AucHandOver *bid, AucAnswerKind answer, bool cancelled,
 }
 
 /*
+ * All answers are here: a verdict beats a cancel that came with it, which would
+ * otherwise end the statement as if nobody had decided.  If there is more to
+ * do, the cancel is for that.
+ */
+static void
+drop_late_cancel(const AucHandOver *bids, int first, int n, int nbids)
+{
+	for (int i = first; i < first + n; i++)
+		if (bids[i].answer != AUC_ANSWER_VERDICT)
+			return;
+	if (first + n == nbids && !ProcDiePending)
+		QueryCancelPending = false;
+}
+
+/*
  * After a wave was given up.  Terminate: says what has to be said, then lets
  * the process die.
  */
@@ -403,9 +418,8 @@ report_given_up(AucHandOver *bids, int first, int n, AucGiveUp why, int nbids)
 	drop_wave();
 	if (culprit == NULL)
 	{
-		/* all answers came while we gave up: a verdict beats a cancel */
-		if (why == GIVE_UP_CANCEL && !ProcDiePending && first + n == nbids)
-			QueryCancelPending = false;
+		/* all answers came while we gave up */
+		drop_late_cancel(bids, first, n, nbids);
 		return;
 	}
 	if (ProcDiePending)
@@ -470,6 +484,7 @@ hand_over_wave(int server, AucHandOver *bids, int first, int n, int nbids,
 			auc_slot_free(wave.slot[i]);
 		}
 		wave.n = 0;
+		drop_late_cancel(bids, first, n, nbids);
 	}
 	return n;
 }

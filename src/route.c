@@ -6,7 +6,7 @@
  * To table it holds no lock while it waits for the router (rule 2), and the
  * move commits by itself.  Whichever way, the row is read again after each
  * step, and the loop ends when the row says the route that was asked for, or
- * that the auction can have no other any more.
+ * has said so, or that the auction can have no other any more.
  */
 #include "postgres.h"
 
@@ -142,15 +142,19 @@ auc_route_set(int64 auction_id, AucRoute route, AucMoveWhy why)
 	{
 		AucStore   *store = auc_store_open(false, RowExclusiveLock);
 		AucRow		row;
+		bool		done;
 
 		CHECK_FOR_INTERRUPTS();
 		find_row(store, auction_id, false, &row);
-		if (row.route != route && row.state.status != AUC_STATUS_OPEN)
+		/* moved: somebody else may have moved it back by now */
+		done = row.route == route ||
+			(moved && row.state.status != AUC_STATUS_QUARANTINED);
+		if (!done && row.state.status != AUC_STATUS_OPEN)
 			auc_rest_refuse(&row, "moved");
-		if (row.route != route && route == AUC_ROUTE_REDIS)
-			moved = move_to_redis(store, &wish);
+		if (!done && route == AUC_ROUTE_REDIS)
+			done = moved = move_to_redis(store, &wish);
 		auc_store_close(store);
-		if (row.route == route || (moved && route == AUC_ROUTE_REDIS))
+		if (done)
 			break;
 		if (route == AUC_ROUTE_TABLE)
 			moved = move_to_table(&row, &wish);
