@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "bid_error.h"
 #include "bid_slot.h"
 #include "errors.h"
 #include "miscadmin.h"
@@ -42,42 +43,6 @@ auc_bid_release(int64 auction_id, int lane_id)
 	auc_bid_ask_patiently(&ask);
 	if (ask.answer != AUC_ANSWER_RESTING)
 		auc_bid_not_done(auction_id, "changed", ask.answer);
-}
-
-void
-auc_bid_not_done(int64 auction_id, const char *what, AucAnswerKind answer)
-{
-	switch (answer)
-	{
-		case AUC_ANSWER_UNKNOWN:
-			ereport(ERROR,
-					(errcode(AUC_ERRCODE_OUTCOME_UNKNOWN),
-					 errmsg("the router did not say in time whether auction %lld was %s",
-							(long long) auction_id, what),
-					 errhint("Look at auction.standings before you try again.")));
-			break;
-		case AUC_ANSWER_RECOVERING:
-			ereport(ERROR,
-					(errcode(AUC_ERRCODE_RECOVERING),
-					 errmsg("auction %lld cannot be %s while its lane recovers",
-							(long long) auction_id, what),
-					 errhint("Try again later; auction.stat_lanes shows the lane.")));
-			break;
-		case AUC_ANSWER_FENCED:
-			ereport(ERROR,
-					(errcode(AUC_ERRCODE_FENCED),
-					 errmsg("auction %lld cannot be %s: its lane is fenced",
-							(long long) auction_id, what),
-					 errhint("auction.stat_lanes and the server log name the reason.")));
-			break;
-		default:
-			ereport(ERROR,
-					(errcode(AUC_ERRCODE_OVERLOADED),
-					 errmsg("auction %lld was not %s in time",
-							(long long) auction_id, what),
-					 errdetail("Nothing was changed."),
-					 errhint("See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.")));
-	}
 }
 
 void

@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "bid_error.h"
 #include "bid_slot.h"
 #include "bid_track.h"
 #include "compat.h"
@@ -318,57 +319,6 @@ count_accepted(int nbids, const AucHandOver *bids)
 	return accepted;
 }
 
-/* The error for a bid that got something else than a verdict. */
-static void
-report(const AucHandOver *bid, AucAnswerKind answer, bool cancelled,
-	   int accepted, int nbids)
-{
-	int			code = AUC_ERRCODE_NOT_RECORDED;
-	const char *what = "was given up before it was decided";
-	const char *hint = "It is safe to send it again.";
-
-	switch (answer)
-	{
-		case AUC_ANSWER_UNKNOWN:
-			code = AUC_ERRCODE_OUTCOME_UNKNOWN;
-			what = cancelled ? "was given up while it was being recorded" :
-				"has an unknown outcome";
-			hint = "Look for it in auction.bids before you send it again.";
-			break;
-		case AUC_ANSWER_RECOVERING:
-			code = AUC_ERRCODE_RECOVERING;
-			what = "has to wait for the recovery of its lane";
-			hint = "Send it again later; auction.stat_lanes shows the lane.";
-			break;
-		case AUC_ANSWER_FENCED:
-			code = AUC_ERRCODE_FENCED;
-			what = "cannot be decided: its lane is fenced";
-			hint = "auction.stat_lanes and the server log name the reason.";
-			break;
-		case AUC_ANSWER_OVERLOADED:
-			code = AUC_ERRCODE_OVERLOADED;
-			what = "was not taken in time: lane overloaded";
-			hint = "See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.";
-			break;
-		default:
-			break;
-	}
-	ereport(ERROR,
-			(errcode(code),
-			 errmsg("bid on auction %lld %s",
-					(long long) bid->auction_id, what),
-			 nbids == 1 ?
-			 errdetail(answer == AUC_ANSWER_UNKNOWN ?
-					   "The bid may have been recorded." :
-					   "The bid was not recorded.") :
-			 errdetail("%s Of the %d bids of this call %d are known to be accepted and stay so.",
-					   answer == AUC_ANSWER_UNKNOWN ?
-					   "The bid may have been recorded." :
-					   "The bid was not recorded.",
-					   nbids, accepted),
-			 errhint("%s", hint)));
-}
-
 /*
  * All answers are here: a verdict beats a cancel that came with it, which would
  * otherwise end the statement as if nobody had decided.  If there is more to
@@ -438,7 +388,7 @@ report_given_up(AucHandOver *bids, int first, int n, AucGiveUp why, int nbids)
 	}
 	if (why == GIVE_UP_CANCEL)
 		QueryCancelPending = false;
-	report(culprit, answer, why == GIVE_UP_CANCEL, accepted, nbids);
+	auc_bid_raise(culprit, answer, why == GIVE_UP_CANCEL, accepted, nbids);
 }
 
 /*
@@ -459,8 +409,8 @@ hand_over_wave(int server, AucHandOver *bids, int first, int n, int nbids,
 	if (wave.n == 0)
 	{
 		bids[first].answer = AUC_ANSWER_OVERLOADED;
-		report(&bids[first], AUC_ANSWER_OVERLOADED, false,
-			   count_accepted(first, bids), nbids);
+		auc_bid_raise(&bids[first], AUC_ANSWER_OVERLOADED, false,
+					  count_accepted(first, bids), nbids);
 	}
 	n = wave.n;
 	now = GetCurrentTimestamp();
@@ -512,8 +462,8 @@ auc_bid_hand_over(int nbids, AucHandOver *bids)
 				if (bids[i].answer != AUC_ANSWER_VERDICT &&
 					bids[i].answer != AUC_ANSWER_MOVED &&
 					bids[i].answer != AUC_ANSWER_MOVING)
-					report(&bids[i], bids[i].answer, false,
-						   count_accepted(done + n, bids), nbids);
+					auc_bid_raise(&bids[i], bids[i].answer, false,
+								  count_accepted(done + n, bids), nbids);
 			}
 			auc_track_hand_over(n, bids + done);
 			done += n;

@@ -89,13 +89,6 @@ extern void auc_bid_ask_patiently(AucAsk *ask);
 extern void auc_bid_await_applied(int64 auction_id, int lane_id,
 								  uint64 position);
 /*
- * ERROR for an answer that is none; "what" was asked for: "closed", "moved".
- * AUC_ERRCODE_OUTCOME_UNKNOWN, _RECOVERING, _FENCED, else _OVERLOADED.
- */
-extern void auc_bid_not_done(int64 auction_id, const char *what,
-							 AucAnswerKind answer);
-
-/*
  * Asks the router to let an auction go and waits until it rests; the caller
  * holds the auction's lock, so that nobody loads it again before the caller's
  * transaction ends.  ERROR after auction.overload_timeout (_OVERLOADED), or if

@@ -16,6 +16,7 @@
 
 #include "access/htup_details.h"
 #include "bid_args.h"
+#include "bid_error.h"
 #include "bid_slot.h"
 #include "catalog/pg_type.h"
 #include "errors.h"

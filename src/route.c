@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "bid_args.h"
+#include "bid_error.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "lock.h"

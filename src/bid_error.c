@@ -1,0 +1,96 @@
+/*
+ * bid_error.c: answers of a router that are errors to the client.
+ *
+ * One SQLSTATE for each situation that a client handles differently
+ * (errors.h), and whether anything was recorded.
+ */
+#include "postgres.h"
+
+#include "bid_error.h"
+#include "errors.h"
+
+void
+auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer, bool cancelled,
+			  int accepted, int nbids)
+{
+	int			code = AUC_ERRCODE_NOT_RECORDED;
+	const char *what = "was given up before it was decided";
+	const char *hint = "It is safe to send it again.";
+
+	switch (answer)
+	{
+		case AUC_ANSWER_UNKNOWN:
+			code = AUC_ERRCODE_OUTCOME_UNKNOWN;
+			what = cancelled ? "was given up while it was being recorded" :
+				"has an unknown outcome";
+			hint = "Look for it in auction.bids before you send it again.";
+			break;
+		case AUC_ANSWER_RECOVERING:
+			code = AUC_ERRCODE_RECOVERING;
+			what = "has to wait for the recovery of its lane";
+			hint = "Send it again later; auction.stat_lanes shows the lane.";
+			break;
+		case AUC_ANSWER_FENCED:
+			code = AUC_ERRCODE_FENCED;
+			what = "cannot be decided: its lane is fenced";
+			hint = "auction.stat_lanes and the server log name the reason.";
+			break;
+		case AUC_ANSWER_OVERLOADED:
+			code = AUC_ERRCODE_OVERLOADED;
+			what = "was not taken in time: lane overloaded";
+			hint = "See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.";
+			break;
+		default:
+			break;
+	}
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg("bid on auction %lld %s",
+					(long long) bid->auction_id, what),
+			 nbids == 1 ?
+			 errdetail(answer == AUC_ANSWER_UNKNOWN ?
+					   "The bid may have been recorded." :
+					   "The bid was not recorded.") :
+			 errdetail("%s Of the %d bids of this call %d are known to be accepted and stay so.",
+					   answer == AUC_ANSWER_UNKNOWN ?
+					   "The bid may have been recorded." :
+					   "The bid was not recorded.",
+					   nbids, accepted),
+			 errhint("%s", hint)));
+}
+
+void
+auc_bid_not_done(int64 auction_id, const char *what, AucAnswerKind answer)
+{
+	switch (answer)
+	{
+		case AUC_ANSWER_UNKNOWN:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_OUTCOME_UNKNOWN),
+					 errmsg("the router did not say in time whether auction %lld was %s",
+							(long long) auction_id, what),
+					 errhint("Look at auction.standings before you try again.")));
+			break;
+		case AUC_ANSWER_RECOVERING:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_RECOVERING),
+					 errmsg("auction %lld cannot be %s while its lane recovers",
+							(long long) auction_id, what),
+					 errhint("Try again later; auction.stat_lanes shows the lane.")));
+			break;
+		case AUC_ANSWER_FENCED:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_FENCED),
+					 errmsg("auction %lld cannot be %s: its lane is fenced",
+							(long long) auction_id, what),
+					 errhint("auction.stat_lanes and the server log name the reason.")));
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_OVERLOADED),
+					 errmsg("auction %lld was not %s in time",
+							(long long) auction_id, what),
+					 errdetail("Nothing was changed."),
+					 errhint("See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.")));
+	}
+}

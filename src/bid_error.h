@@ -1,0 +1,27 @@
+/*
+ * bid_error.h: answers of a router that are errors to the client.
+ */
+#ifndef AUC_BID_ERROR_H
+#define AUC_BID_ERROR_H
+
+#include "postgres.h"
+
+#include "bid_slot.h"
+
+/*
+ * ERROR for a bid that got something else than a verdict, in a call of "nbids"
+ * bids of which "accepted" are known to be accepted and stay so.
+ * AUC_ERRCODE_OUTCOME_UNKNOWN, _RECOVERING, _FENCED, _OVERLOADED, else
+ * _NOT_RECORDED.
+ */
+extern void auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer,
+						  bool cancelled, int accepted, int nbids);
+/*
+ * ERROR for another request; "what" was to be done with the auction: "closed",
+ * "moved".  AUC_ERRCODE_OUTCOME_UNKNOWN, _RECOVERING, _FENCED, else
+ * _OVERLOADED.
+ */
+extern void auc_bid_not_done(int64 auction_id, const char *what,
+							 AucAnswerKind answer);
+
+#endif							/* AUC_BID_ERROR_H */
