@@ -518,8 +518,14 @@ auc_router_books_turn(AucRouter *router, TimestampTz now)
 	AucLive    *chosen[BOOKS_A_TURN];
 	int			n = 0;
 
-	if (router->nbooks == 0 || router->piece_sent || now < router->books_at ||
+	if (router->nbooks == 0 || router->piece_sent ||
 		auc_redis_status(router->redis) != AUC_REDIS_READY)
+	{
+		/* nothing to wait for: what ends this makes a turn by itself */
+		router->books_at = 0;
+		return;
+	}
+	if (now < router->books_at)
 		return;
 	hash_seq_init(&scan, router->live);
 	while ((live = hash_seq_search(&scan)) != NULL)
@@ -536,7 +542,7 @@ auc_router_books_turn(AucRouter *router, TimestampTz now)
 	}
 	for (int i = 0; i < n; i++)
 		tend_book(router, chosen[i], now);
-	/* an answer of Redis makes the next turn; nothing else may */
+	/* an answer of Redis makes the next turn */
 	router->books_at = router->nbooks > 0 && !router->piece_sent ?
 		TimestampTzPlusMilliseconds(now, n > 0 ? 0 : BEHIND_RETRY_MS) : 0;
 }

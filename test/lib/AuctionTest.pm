@@ -33,7 +33,7 @@ our @EXPORT = qw(
   wait_workers wait_lanes wait_applied wait_status wait_gone
   start_bidders stop_bidders finish_bidders check_answers check_auctions
   check_journal price_sql shown wait_shown sql_error ask restart_killed start_psql
-  finish_psql wait_waiting
+  finish_psql wait_waiting wait_rest
 );
 
 my $test_dir = dirname(dirname(abs_path(__FILE__)));
@@ -608,6 +608,24 @@ sub finish_psql
 	$psql->{run}->finish;
 	chomp $psql->{out};
 	return ($psql->{out}, $psql->{err});
+}
+
+# Until the worker has used no processor time for a while: one that turns
+# without need never does.
+sub wait_rest
+{
+	my ($node, $db, $kind) = @_;
+	my $pid = worker_pid($node, $db, $kind);
+	my $ticks = sub {
+		my @stat = split / /, slurp_file("/proc/$pid/stat") =~ s/.*\) //sr;
+		return $stat[11] + $stat[12];
+	};
+
+	return poll("the $kind rests", sub {
+		my $before = $ticks->();
+		usleep(300_000);
+		return $ticks->() == $before;
+	});
 }
 
 # Until so many sessions wait for an answer to what they have handed over.

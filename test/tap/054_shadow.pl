@@ -403,6 +403,7 @@ $node->reload;
 poll_until($node, 'postgres', "SHOW auction.shadow", '0');
 bid($_, 8) foreach @ids;
 is(stat_shadow('entries, dropped'), "$share|0", 'none: nothing is mirrored');
+ok(wait_rest($node, 'postgres', 'router'), '... and the router rests');
 
 $node->stop;
 done_testing();

@@ -204,6 +204,36 @@ wait_lanes($node, 'postgres', 'normal');
 check_works($id, 'table', 5, 'Redis is back, empty');
 check_works($stays, 'redis', 1, 'Redis is back, empty');
 
+# ---- a book that is to be made, of an auction that leaves, or while Redis is
+# away, keeps the router from nothing but that ----
+
+$id = enter('redis');
+bid($id) foreach (1 .. 3);
+sql('SELECT auction.pause_drain()');
+$redis->cli('DEL', "{auction:1}:book:$id");
+bid($id);
+sql("SELECT count(*) FROM auction.top_bids($id)");
+$move = start_move($id);
+sql('SELECT auction.resume_drain()');
+is((finish_psql($move))[0], 't', 'an auction leaves whose book is being made');
+check_works($id, 'table', 5, 'book being made');
+ok(wait_rest($node, 'postgres', 'router'), '... and the router rests');
+
+$id = enter('redis');
+bid($id) foreach (1 .. 3);
+sql('SELECT auction.pause_drain()');
+$redis->cli('DEL', "{auction:1}:book:$id");
+bid($id);
+sql("SELECT count(*) FROM auction.top_bids($id)");
+$redis->stop;
+wait_lanes($node, 'postgres', 'degraded');
+ok(wait_rest($node, 'postgres', 'router'),
+	'a book to be made while Redis is away: the router rests');
+$redis->start;
+sql('SELECT auction.resume_drain()');
+wait_lanes($node, 'postgres', 'normal');
+ok(wait_shown($node, 'postgres', $redis, $id), '... and makes it later');
+
 # ---- Redis hangs: the move waits as bids do, until it answers ----
 
 $id = enter('redis');
