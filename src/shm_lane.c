@@ -343,6 +343,13 @@ auc_lane_get_state(AucLane *lane)
 }
 
 bool
+auc_lane_is_held(AucLane *lane, bool stopped)
+{
+	return pg_atomic_read_u32(&auc_server(lane->server)->drain_paused) != 0 ||
+		(stopped && pg_atomic_read_u32(&lane->drain_stopped) != 0);
+}
+
+bool
 auc_lane_wait_applied(AucLane *lane, uint64 position, long timeout)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),

@@ -161,6 +161,8 @@ extern void auc_server_wake_router(AucServer *server);
 extern void auc_server_wake_drain(AucServer *server);
 extern void auc_lane_set_state(AucLane *lane, AucLaneState state);
 extern AucLaneState auc_lane_get_state(AucLane *lane);
+/* pause_drain(), or with "stopped" also an error: it applies nothing now. */
+extern bool auc_lane_is_held(AucLane *lane, bool stopped);
 /* Sleeps on applied_cv; false: timeout (ms) or the lane was released. */
 extern bool auc_lane_wait_applied(AucLane *lane, uint64 position,
 								  long timeout);

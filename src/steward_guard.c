@@ -114,7 +114,9 @@ longest_lag(TimestampTz now)
 		AucLane    *lane = auc_lane(i);
 		TimestampTz oldest;
 
-		if (!lane->bound || lane->dboid != MyDatabaseId)
+		/* a drain that is paused is behind because somebody wants it so */
+		if (!lane->bound || lane->dboid != MyDatabaseId ||
+			auc_lane_is_held(lane, false))
 			continue;
 		oldest = auc_tail_oldest_at(lane);
 		if (oldest != 0 && oldest < now)

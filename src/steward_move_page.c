@@ -10,7 +10,8 @@
  *                    locks (rule 21); then the page waits to be applied.  The
  *                    auctions of a lane that is behind are passed over until
  *                    it has come up, so that not more than a page of them has
- *                    bids that wait for it.
+ *                    bids that wait for it; those of a lane whose drain is held
+ *                    until it is not.
  */
 #include "postgres.h"
 
@@ -266,6 +267,15 @@ find_behind(int lane_id)
 	return NULL;
 }
 
+/* Bids would wait for the move as long as the drain is held. */
+static bool
+is_held(int lane_id)
+{
+	int			index = auc_lane_find(MyDatabaseId, lane_id);
+
+	return index >= 0 && auc_lane_is_held(auc_lane(index), true);
+}
+
 /* The lane has a move at this position. */
 static void
 note_position(int lane_id, uint64 position)
@@ -323,7 +333,7 @@ auc_steward_move_to_table(MemoryContext context, AucMovePage *page)
 	{
 		const AucMoveItem *item = &page->to_table[i];
 
-		if (find_behind(item->lane_id) != NULL)
+		if (is_held(item->lane_id) || find_behind(item->lane_id) != NULL)
 			pass_over(page);
 		else
 			auc_move_ask(&asks[n++], item->auction_id, item->lane_id,

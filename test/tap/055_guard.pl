@@ -60,6 +60,30 @@ sub wait_fired
 		'SELECT guard_fired_at IS NOT NULL FROM auction.rollout');
 }
 
+# Holds the drain as a lock of somebody does: it is not paused. Ends with the
+# session.
+sub hold_drain
+{
+	my $holder = start_psql($node, 'postgres', 'BEGIN',
+		'LOCK TABLE auction.journal IN SHARE MODE', 'SELECT pg_sleep(600)');
+
+	poll_until($node, 'postgres', <<'SQL');
+SELECT EXISTS (SELECT FROM pg_locks WHERE mode = 'ShareLock' AND granted
+	AND relation = 'auction.journal'::regclass)
+SQL
+	return $holder;
+}
+
+sub let_go
+{
+	my ($holder) = @_;
+
+	sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()});
+	eval { finish_psql($holder) };
+	return;
+}
+
 # Until the steward has looked at the bids that are under way now.
 sub wait_looks
 {
@@ -108,26 +132,33 @@ sub check_fired
 enter(1, 20);
 sql("SELECT auction.pin_route(20, 'redis')");
 
-# ---- nothing is rolled out, or it is off ----
+# ---- nothing is rolled out, it is off, or the drain is paused ----
 
 set_limits(lag => 1);
-sql('SELECT auction.pause_drain()');
+my $holder = hold_drain();
 sql('SELECT auction.place_bid(20, 7, 10)');
-poll_until($node, 'postgres',
-	'SELECT max(backlog_seconds) > 2 FROM auction.stat_lanes');
+my $behind = 'SELECT max(backlog_seconds) > 2 FROM auction.stat_lanes';
+poll_until($node, 'postgres', $behind);
 wait_looks();
 is(sql('SELECT count(*) FROM auction.rollout WHERE guard_fired_at IS NOT NULL'),
 	'0', 'no rollout: nothing to roll back');
+let_go($holder);
+wait_applied($node, 'postgres');
+
+roll_out(100);
+sql('SELECT auction.pause_drain()');
+sql('SELECT auction.place_bid(1, 7, 10)');
+poll_until($node, 'postgres', $behind);
+wait_looks();
+is(fired(), 'f', 'the drain is paused: it does not fire');
 sql('SELECT auction.resume_drain()');
 wait_applied($node, 'postgres');
 
 $node->append_conf('postgresql.conf', 'auction.guard = off');
 $node->reload;
-roll_out(100);
-sql('SELECT auction.pause_drain()');
-sql('SELECT auction.place_bid(1, 7, 10)');
-poll_until($node, 'postgres',
-	'SELECT max(backlog_seconds) > 2 FROM auction.stat_lanes');
+$holder = hold_drain();
+sql('SELECT auction.place_bid(1, 7, 11)');
+poll_until($node, 'postgres', $behind);
 wait_looks();
 is(fired(), 'f', 'off: it does not fire');
 $node->append_conf('postgresql.conf', 'auction.guard = on');
@@ -136,7 +167,7 @@ $node->reload;
 # ---- the journal falls behind ----
 
 wait_fired();
-sql('SELECT auction.resume_drain()');
+let_go($holder);
 check_fired('lag', qr/behind, the limit is 1\.0 s/, 19);
 
 # it stays fired, whatever comes, until the rollout is set again
