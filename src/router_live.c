@@ -2,7 +2,7 @@
  * router_live.c: which auctions are live.
  *
  * Loading (rule 3): a new READ COMMITTED transaction, no waiting for any lock,
- * the auction's own lock tried first.  It reads nothing but the state row,
+ * the auction's own lock tried.  It reads nothing but the state row,
  * which is the truth, because no record of the lane from an earlier life is
  * unapplied (rule 1: the lane is "ready", and an auction leaves only when its
  * last record is applied).  Unknown auctions are not remembered.
@@ -69,20 +69,38 @@ lane_by_id(AucRouter *router, int lane_id)
 	return NULL;
 }
 
+/*
+ * As committed now; AUC_LOAD_LIVE: it is ours.  Looked at once without the
+ * auction's lock: where the route is table, bids may hold that lock without a
+ * pause, and who comes here by an old hint would wait for them to end.
+ */
+static AucLoadResult
+find_row(AucRouter *router, AucStore *store, int64 auction_id, AucRow *row)
+{
+	if (!auc_store_find(store, auction_id, NULL, row))
+		return AUC_LOAD_UNKNOWN;
+	if (row->route != AUC_ROUTE_REDIS ||
+		lane_by_id(router, row->lane_id) == NULL)
+		return AUC_LOAD_MOVED;
+	return AUC_LOAD_LIVE;
+}
+
 static AucLoadResult
 load_row(AucRouter *router, AucStore *store, int64 auction_id, TimestampTz now)
 {
 	AucRow		row;
 	AucRouterLane *rl;
 	AucLive    *live;
+	AucLoadResult result = find_row(router, store, auction_id, &row);
 
+	if (result != AUC_LOAD_LIVE)
+		return result;
 	if (!auc_lock_try(auction_id))
 		return AUC_LOAD_BUSY;
-	if (!auc_store_find(store, auction_id, NULL, &row))
-		return AUC_LOAD_UNKNOWN;
+	result = find_row(router, store, auction_id, &row);
+	if (result != AUC_LOAD_LIVE)
+		return result;
 	rl = lane_by_id(router, row.lane_id);
-	if (row.route != AUC_ROUTE_REDIS || rl == NULL)
-		return AUC_LOAD_MOVED;
 	if (!rl->ready)
 		return AUC_LOAD_BUSY;
 	live = hash_search(router->live, &auction_id, HASH_ENTER, NULL);

@@ -115,6 +115,37 @@ poll_until($node, 'postgres',
 is(moves_of($id), 'table', 'the caller is gone, the move completes');
 check_works($id, 'table', 2, 'drain held');
 
+# ---- a bid that comes to the router by an old hint ----
+
+# It has the bid before the move is committed, and looks at the row behind it;
+# by then the auction is bid on without a pause on route table. The move is made
+# by hand: the router, which is held, could not make it.
+$id = enter('redis');
+my $router = worker_pid($node, 'postgres', 'router');
+kill 'STOP', $router;
+my $late = start_psql($node, 'postgres',
+	"SELECT accepted, bid_no, route FROM auction.place_bid($id, 8, $price + 10)");
+wait_waiting($node, 'postgres', 1);
+sql("UPDATE auction._state SET route = 't', moved_at = now() WHERE auction_id = $id");
+my $pause = start_psql($node, 'postgres', 'BEGIN',
+	"SELECT auction.place_bid($id, 7, $price + 5)", 'SELECT pg_sleep(600)');
+poll_until($node, 'postgres', <<"SQL");
+SELECT bid_count = 0 AND EXISTS (SELECT FROM pg_locks WHERE granted
+	AND locktype = 'advisory' AND objsubid NOT BETWEEN 0 AND 2 AND objid = $id)
+FROM auction.standings WHERE id = $id
+SQL
+kill 'CONT', $router;
+poll_until($node, 'postgres', <<"SQL");
+SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted
+	AND locktype = 'advisory' AND objsubid NOT BETWEEN 0 AND 2 AND objid = $id)
+SQL
+pass('an old hint: the bid waits for its turn on route table, not for a pause');
+sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+	WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()});
+eval { finish_psql($pause) };
+is((finish_psql($late))[0], 't|1|table', '... and is decided there');
+$price += 10;
+
 # ---- workers end while it is under way ----
 
 foreach my $kind ('router', 'drain')
