@@ -1527,7 +1527,8 @@ COMMENT ON COLUMN auction.stat_shadow.table_mean_ms IS
 'from the bid to the commit of its transaction, of compared bids; '
 'milliseconds, NULL: none yet';
 COMMENT ON COLUMN auction.stat_shadow.shadow_mean_ms IS
-'of the same bids, from that commit to Redis'' confirmation; milliseconds, '
+'of the same bids, from when the router takes them, some at a time, to Redis'' '
+'confirmation; milliseconds, '
 'NULL: none yet';
 
 -- API: public

@@ -14,8 +14,8 @@
  *   send     one call a lane with the round's accepted bids (lua/shadow.lua)
  *   finish   when every call is answered: counted, differences listed
  *
- * While the router has bids of its own under way, rounds keep a distance, so
- * that they are fewer and larger: each costs a turn and a call.
+ * Rounds keep a distance, unless one was full: a router that woke for each
+ * mirrored bid would take the processor from real ones.
  *
  * Nothing of it touches positions, the tail, or an auction that is live here.
  * Sending, and what Redis had to say, is in router_shadow_send.c.
@@ -34,8 +34,11 @@
 
 /* Auctions whose constants are kept; more: begins again. */
 #define KNOWN_MAX			4096
-/* Beside bids of the router's own a round begins so long after the last. */
-#define BUSY_ROUND_MS		2
+/*
+ * A round that was not full is the last one for so long: real bids have the
+ * processor that waking for each mirrored one would take.
+ */
+#define ROUND_MS			4
 /* A store that is locked is tried again after so long. */
 #define BUSY_RETRY_MS		2
 /* ... and after an error after so long, so that the log is not flooded. */
@@ -257,9 +260,9 @@ auc_router_shadow_finish(AucRouterShadow *shadow)
 		else
 		{
 			auc_shadow_took(server, entry->committed - entry->began,
-							now - entry->committed);
+							now - shadow->began);
 			auc_stat_verdict(AUC_STAT_SHADOW, &item->verdict,
-							 now - entry->committed);
+							 now - shadow->began);
 		}
 	}
 	shadow->nitems = 0;
@@ -267,28 +270,21 @@ auc_router_shadow_finish(AucRouterShadow *shadow)
 
 /* ---- the turn ---- */
 
-static bool
-has_own_bids(AucRouter *router)
-{
-	for (int i = 0; i < router->nlanes; i++)
-		if (router->lanes[i].in_flight || router->lanes[i].nwaiters > 0)
-			return true;
-	return false;
-}
-
 /* Takes entries for the next round; false: none, or it is not time yet. */
 static bool
 begin_round(AucRouterShadow *shadow, TimestampTz now)
 {
 	AucRouter  *router = shadow->router;
 
-	if (now < shadow->next_round && has_own_bids(router))
+	if (now < shadow->next_round)
 	{
 		router->shadow_at = shadow->next_round;
 		return false;
 	}
-	shadow->next_round = TimestampTzPlusMilliseconds(now, BUSY_ROUND_MS);
 	take_items(shadow, now);
+	shadow->began = now;
+	shadow->next_round = shadow->nitems == AUC_SHADOW_ROUND ? now :
+		TimestampTzPlusMilliseconds(now, ROUND_MS);
 	return shadow->nitems > 0;
 }
 

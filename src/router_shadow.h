@@ -59,7 +59,8 @@ struct AucRouterShadow
 	AucRouter  *router;
 	MemoryContext scratch;		/* of a transaction that failed */
 	HTAB	   *known;
-	TimestampTz next_round;		/* beside bids of its own: not before */
+	TimestampTz began;			/* when the present round was taken */
+	TimestampTz next_round;		/* not before */
 	TimestampTz paused_until;	/* loading has failed: not before */
 	uint64		options_seen;	/* other options: perhaps another Redis */
 	int			nitems;			/* of the round; 0: none is under way */

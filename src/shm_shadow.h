@@ -58,7 +58,8 @@ typedef struct AucShadowStat
 	uint64		different;
 	uint64		failed;
 	AucShadowTime table;		/* from the bid to its commit */
-	AucShadowTime redis;		/* from there to Redis' confirmation */
+	AucShadowTime redis;		/* from the router's taking it to Redis'
+								 * confirmation */
 } AucShadowStat;
 
 typedef enum AucShadowOutcome
