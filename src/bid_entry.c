@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
+#include "argument.h"
 #include "bid_entry.h"
 #include "bid_route.h"
 #include "bid_slot.h"
@@ -428,16 +429,14 @@ auction_place_bids(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	AucBidList	list;
+	Datum		bids;
 	int			i;
 
 	auc_bid_prevent("place_bids()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"bids\" must not be null")));
+	bids = auc_argument(fcinfo, 0, "bids");
 	InitMaterializedSRF(fcinfo, 0);
 	memset(&list, 0, sizeof(list));
-	read_list(PG_GETARG_ARRAYTYPE_P(0), &list);
+	read_list(DatumGetArrayTypeP(bids), &list);
 	place_list(&list);
 
 	for (i = 0; i < list.n; i++)

@@ -15,6 +15,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "argument.h"
 #include "bid_args.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -47,16 +48,6 @@ static AucStatement delete_pin = {
 	.nargs = 1,.argtypes = {INT8OID}
 };
 
-static Datum
-argument(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", name)));
-	return PG_GETARG_DATUM(n);
-}
-
 /* ERROR if there is no such auction. */
 static void
 read_row(int64 auction_id, AucRow *row)
@@ -71,8 +62,8 @@ read_row(int64 auction_id, AucRow *row)
 Datum
 auction_pin_route(PG_FUNCTION_ARGS)
 {
-	int64		auction_id = DatumGetInt64(argument(fcinfo, 0, "auction_id"));
-	Datum		name = argument(fcinfo, 1, "route");
+	int64		auction_id = DatumGetInt64(auc_argument(fcinfo, 0, "auction_id"));
+	Datum		name = auc_argument(fcinfo, 1, "route");
 	AucRoute	route = auc_route_of_text(DatumGetTextPP(name));
 	Datum		values[3];
 	AucRow		row;
@@ -109,7 +100,7 @@ follow_rollout(int64 auction_id)
 Datum
 auction_unpin_route(PG_FUNCTION_ARGS)
 {
-	int64		auction_id = DatumGetInt64(argument(fcinfo, 0, "auction_id"));
+	int64		auction_id = DatumGetInt64(auc_argument(fcinfo, 0, "auction_id"));
 	Datum		values[] = {Int64GetDatum(auction_id)};
 	bool		pinned;
 	AucRow		row;

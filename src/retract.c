@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "argument.h"
 #include "bid_args.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
@@ -62,20 +63,10 @@ static AucStatement note_refresh = {
 
 /* ---- arguments ---- */
 
-static Datum
-argument(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", name)));
-	return PG_GETARG_DATUM(n);
-}
-
 static text *
 reason_argument(FunctionCallInfo fcinfo, int n)
 {
-	text	   *reason = DatumGetTextPP(argument(fcinfo, n, "reason"));
+	text	   *reason = DatumGetTextPP(auc_argument(fcinfo, n, "reason"));
 
 	if (VARSIZE_ANY_EXHDR(reason) == 0)
 		ereport(ERROR,
@@ -174,8 +165,8 @@ result(FunctionCallInfo fcinfo, const AucRow *row)
 Datum
 auction_retract_bid(PG_FUNCTION_ARGS)
 {
-	int64		auction_id = DatumGetInt64(argument(fcinfo, 0, "auction_id"));
-	int64		bid_no = DatumGetInt64(argument(fcinfo, 1, "bid_no"));
+	int64		auction_id = DatumGetInt64(auc_argument(fcinfo, 0, "auction_id"));
+	int64		bid_no = DatumGetInt64(auc_argument(fcinfo, 1, "bid_no"));
 	text	   *reason = reason_argument(fcinfo, 2);
 	Datum		values[] = {Int64GetDatum(auction_id)};
 	AucStore   *store;
@@ -201,7 +192,7 @@ auction_retract_bid(PG_FUNCTION_ARGS)
 Datum
 auction_cancel_auction(PG_FUNCTION_ARGS)
 {
-	int64		auction_id = DatumGetInt64(argument(fcinfo, 0, "auction_id"));
+	int64		auction_id = DatumGetInt64(auc_argument(fcinfo, 0, "auction_id"));
 	text	   *reason = reason_argument(fcinfo, 1);
 	Datum		values[] = {Int64GetDatum(auction_id), PointerGetDatum(reason)};
 	AucStore   *store;

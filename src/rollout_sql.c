@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "argument.h"
 #include "bid_args.h"
 #include "bucket.h"
 #include "errors.h"
@@ -22,15 +23,6 @@ PG_FUNCTION_INFO_V1(auction_roll_back);
 PG_FUNCTION_INFO_V1(auction_rollout_bucket);
 
 /* ---- arguments ---- */
-
-static void
-refuse_null(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", name)));
-}
 
 /* Buckets that are in: the percentage times a hundred, a whole number. */
 static int
@@ -86,13 +78,13 @@ Datum
 auction_set_rollout(PG_FUNCTION_ARGS)
 {
 	char	   *salt = NULL;
+	Numeric		percent;
 	bool		move_live;
 	int			buckets;
 
-	refuse_null(fcinfo, 0, "percent");
-	refuse_null(fcinfo, 1, "move_live");
-	buckets = buckets_argument(PG_GETARG_NUMERIC(0));
-	move_live = PG_GETARG_BOOL(1);
+	percent = DatumGetNumeric(auc_argument(fcinfo, 0, "percent"));
+	move_live = DatumGetBool(auc_argument(fcinfo, 1, "move_live"));
+	buckets = buckets_argument(percent);
 	if (!PG_ARGISNULL(2))
 		salt = salt_argument(PG_GETARG_TEXT_PP(2));
 

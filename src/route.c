@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "argument.h"
 #include "bid_args.h"
 #include "bid_error.h"
 #include "errors.h"
@@ -183,15 +184,13 @@ auc_route_of_text(text *name)
 Datum
 auction_set_route(PG_FUNCTION_ARGS)
 {
-	static const char *const names[] = {"auction_id", "route"};
+	int64		auction_id;
+	Datum		route;
 
 	auc_bid_prevent("auction.set_route()");
-	for (int i = 0; i < lengthof(names); i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument \"%s\" must not be null", names[i])));
-	PG_RETURN_BOOL(auc_route_set(PG_GETARG_INT64(0),
-								 auc_route_of_text(PG_GETARG_TEXT_PP(1)),
+	auction_id = DatumGetInt64(auc_argument(fcinfo, 0, "auction_id"));
+	route = auc_argument(fcinfo, 1, "route");
+	PG_RETURN_BOOL(auc_route_set(auction_id,
+								 auc_route_of_text(DatumGetTextPP(route)),
 								 AUC_MOVE_MANUAL));
 }

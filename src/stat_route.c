@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "argument.h"
 #include "compare.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -46,14 +47,10 @@ static const char *const error_names[AUC_STAT_ERRORS] = {
 /* ---- figures ---- */
 
 static AucStatSince
-since_of(Datum value, bool isnull)
+since_of(Datum value)
 {
 	char	   *since;
 
-	if (isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"since\" must not be null")));
 	since = text_to_cstring(DatumGetTextPP(value));
 	if (strcmp(since, "step") == 0)
 		return AUC_STAT_STEP;
@@ -162,7 +159,7 @@ Datum
 auction__stat_routes(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	AucStatSince since = since_of(PG_GETARG_DATUM(0), PG_ARGISNULL(0));
+	AucStatSince since = since_of(auc_argument(fcinfo, 0, "since"));
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!auc_shm_available())
