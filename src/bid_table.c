@@ -39,24 +39,14 @@ write_bid(AucStore *store, AucRow *row, const AucBid *bid,
 	const AucRecord *records = &record;
 
 	memset(&record, 0, sizeof(record));
-	record.kind = bid->buy_now ? AUC_RECORD_BUY : AUC_RECORD_BID;
 	record.auction_id = bid->auction_id;
-	record.bid_no = verdict->bid_no;
 	record.user_id = bid->user_id;
-	record.amount = bid->buy_now ? row->auction.buy_now_price : bid->amount;
-	record.at = verdict->at;
+	record.amount = bid->amount;
 	record.has_request_id = bid->has_request_id;
 	memcpy(record.request_id, bid->request_id, sizeof(record.request_id));
 	record.attributes_len = bid->attributes_len;
-
-	row->state.checksum ^= auc_bid_checksum(bid->auction_id, verdict->bid_no,
-											bid->user_id, record.amount,
-											verdict->at,
-											bid->has_request_id ?
-											bid->request_id : NULL,
-											bid->attributes,
-											bid->attributes_len);
-	record.state = row->state;
+	auc_record_accept(&record, &row->auction, verdict, bid->buy_now,
+					  bid->attributes, &row->state);
 	auc_store_write(store, row, false);
 	auc_store_insert_bids(store, 1, &records, &bid->attributes, 0);
 
@@ -94,12 +84,8 @@ auc_table_bid(const AucBid *bid, AucBidResult *result)
 	auc_store_check_snapshot(store, &row);
 	before = row.state;
 	at = GetCurrentTimestamp();
-	if (bid->buy_now)
-		auc_rules_buy(&row.auction, bid->user_id, at, &row.state,
-					  &result->verdict);
-	else
-		auc_rules_bid(&row.auction, bid->user_id, bid->amount, at, &row.state,
-					  &result->verdict);
+	auc_rules_place(&row.auction, bid->buy_now, bid->user_id, bid->amount, at,
+					&row.state, &result->verdict);
 	result->route = AUC_ROUTE_TABLE;
 	result->level = AUC_LEVEL_JOURNAL;
 	if (result->verdict.accepted)

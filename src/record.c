@@ -1,5 +1,5 @@
 /*
- * record.c: records as text.
+ * record.c: the record of an accepted bid, and records as text.
  *
  * Who writes: the router encodes a record once, from the tail, when it puts it
  * into a batch; nobody else writes the log.  Who reads: the drain of a lane
@@ -31,6 +31,25 @@
 #include <string.h>
 
 #include "record.h"
+
+void
+auc_record_accept(AucRecord *record, const AucAuction *auction,
+				  const AucVerdict *verdict, bool buy_now,
+				  const char *attributes, AucState *state)
+{
+	record->kind = buy_now ? AUC_RECORD_BUY : AUC_RECORD_BID;
+	record->bid_no = verdict->bid_no;
+	record->at = verdict->at;
+	if (buy_now)
+		record->amount = auction->buy_now_price;
+	state->checksum ^=
+		auc_bid_checksum(record->auction_id, record->bid_no, record->user_id,
+						 record->amount, record->at,
+						 record->has_request_id ? record->request_id : NULL,
+						 record->attributes_len > 0 ? attributes : NULL,
+						 record->attributes_len);
+	record->state = *state;
+}
 
 /* What is left of the text that is being decoded. */
 typedef struct AucCursor

@@ -70,6 +70,16 @@ auc_record_is_bid(const AucRecord *record)
 }
 
 /*
+ * Makes the record of an accepted bid, on either route: auction_id, user_id,
+ * amount, request id and attributes_len are as the bidder gave them; kind,
+ * amount (of a buy), bid_no, at and state are set here.  The bid becomes part
+ * of the state's checksum.
+ */
+extern void auc_record_accept(AucRecord *record, const AucAuction *auction,
+							  const AucVerdict *verdict, bool buy_now,
+							  const char *attributes, AucState *state);
+
+/*
  * Writes at most AUC_RECORD_TEXT_MAX bytes to "text", no terminating NUL, and
  * returns how many.  The position is not in the text: it is the field's name.
  */

@@ -31,6 +31,7 @@ chain(uint64_t sum, uint64_t field)
 	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
 	return z ^ (z >> 31);
 }
+
 static uint64_t
 chain_bytes(uint64_t sum, const void *bytes, size_t len)
 {

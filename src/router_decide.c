@@ -235,36 +235,24 @@ decide_bid(AucLive *live, int index)
 	AucRecord	record;
 
 	slot->lane = rl->index;
-	if (buy)
-		auc_rules_buy(&live->auction, slot->user_id, slot->at, &live->state,
-					  &slot->verdict);
-	else
-		auc_rules_bid(&live->auction, slot->user_id, slot->amount, slot->at,
-					  &live->state, &slot->verdict);
+	auc_rules_place(&live->auction, buy, slot->user_id, slot->amount, slot->at,
+					&live->state, &slot->verdict);
 	if (!slot->verdict.accepted)
 	{
 		answer_at(rl, index, live->auction.level, live->last_position);
 		return;
 	}
-	record.kind = buy ? AUC_RECORD_BUY : AUC_RECORD_BID;
 	record.attributes_len = slot->attributes_len;
 	record.position = record.first = rl->writer.last + 1;
 	record.auction_id = slot->auction_id;
-	record.bid_no = slot->verdict.bid_no;
 	record.user_id = slot->user_id;
-	record.amount = buy ? live->auction.buy_now_price : slot->amount;
-	record.at = slot->verdict.at;
+	record.amount = slot->amount;
 	record.has_request_id = slot->has_request_id;
 	memset(record.request_id, 0, sizeof(record.request_id));
 	if (slot->has_request_id)
 		memcpy(record.request_id, slot->request_id, sizeof(record.request_id));
-	live->state.checksum ^=
-		auc_bid_checksum(record.auction_id, record.bid_no, record.user_id,
-						 record.amount, record.at,
-						 record.has_request_id ? record.request_id : NULL,
-						 record.attributes_len > 0 ? slot->u.attributes : NULL,
-						 record.attributes_len);
-	record.state = live->state;
+	auc_record_accept(&record, &live->auction, &slot->verdict, buy,
+					  slot->u.attributes, &live->state);
 	append(live, slot, &record, slot->u.attributes);
 	answer_at(rl, index, live->auction.level, record.position);
 }

@@ -390,6 +390,17 @@ auc_rules_buy(const AucAuction *auction, int64_t user_id, int64_t at,
 	tell(auction, state, verdict);
 }
 
+void
+auc_rules_place(const AucAuction *auction, bool buy_now, int64_t user_id,
+				int64_t amount, int64_t at, AucState *state,
+				AucVerdict *verdict)
+{
+	if (buy_now)
+		auc_rules_buy(auction, user_id, at, state, verdict);
+	else
+		auc_rules_bid(auction, user_id, amount, at, state, verdict);
+}
+
 
 /*
  * Ending an auction.

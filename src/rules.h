@@ -163,6 +163,10 @@ extern void auc_rules_bid(const AucAuction *auction, int64_t user_id,
 						  AucState *state, AucVerdict *verdict);
 extern void auc_rules_buy(const AucAuction *auction, int64_t user_id,
 						  int64_t at, AucState *state, AucVerdict *verdict);
+/* One of the two; the amount of a buy is the auction's. */
+extern void auc_rules_place(const AucAuction *auction, bool buy_now,
+							int64_t user_id, int64_t amount, int64_t at,
+							AucState *state, AucVerdict *verdict);
 extern bool auc_rules_close(int64_t at, AucState *state);
 extern bool auc_rules_cancel(int64_t at, AucState *state);
 extern bool auc_rules_retractable(const AucState *state);

@@ -94,41 +94,31 @@ auc_shadow_words(unsigned differs, char *text, size_t size)
 /* What a router appends; the position is the lane's, and there is none. */
 static void
 fill_record(const AucAuction *auction, const AucShadowEntry *entry,
-			const AucVerdict *verdict, AucRecord *record)
+			const AucVerdict *verdict, AucState *state, AucRecord *record)
 {
-	AucState   *state = &record->state;
-
-	record->kind = entry->buy_now ? AUC_RECORD_BUY : AUC_RECORD_BID;
 	record->attributes_len = entry->attributes_len;
 	record->auction_id = entry->auction_id;
-	record->bid_no = verdict->bid_no;
 	record->user_id = entry->user_id;
-	record->amount = entry->buy_now ? auction->buy_now_price : entry->amount;
-	record->at = verdict->at;
+	record->amount = entry->amount;
 	record->has_request_id = entry->has_request_id;
 	memcpy(record->request_id, entry->request_id, sizeof(record->request_id));
-	state->checksum ^=
-		auc_bid_checksum(record->auction_id, record->bid_no, record->user_id,
-						 record->amount, record->at,
-						 record->has_request_id ? record->request_id : NULL,
-						 record->attributes_len > 0 ? entry->attributes : NULL,
-						 record->attributes_len);
+	auc_record_accept(record, auction, verdict, entry->buy_now,
+					  entry->attributes, state);
 }
 
 unsigned
 auc_shadow_decide(const AucAuction *auction, const AucShadowEntry *entry,
 				  AucVerdict *verdict, AucRecord *record)
 {
+	AucState	state = entry->before;
+
 	memset(record, 0, sizeof(*record));
-	record->state = entry->before;
-	if (entry->buy_now)
-		auc_rules_buy(auction, entry->user_id, entry->at, &record->state,
-					  verdict);
-	else
-		auc_rules_bid(auction, entry->user_id, entry->amount, entry->at,
-					  &record->state, verdict);
+	auc_rules_place(auction, entry->buy_now, entry->user_id, entry->amount,
+					entry->at, &state, verdict);
 	if (verdict->accepted)
-		fill_record(auction, entry, verdict, record);
+		fill_record(auction, entry, verdict, &state, record);
+	else
+		record->state = state;
 	return compare_verdicts(&entry->verdict, verdict) |
-		compare_states(&entry->after, &record->state);
+		compare_states(&entry->after, &state);
 }
