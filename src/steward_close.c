@@ -10,8 +10,9 @@
  *
  * Then: closed -> verified -> consolidated -> keys removed from Redis, a batch
  * and a transaction each, so that due auctions never wait for more than one
- * batch; and a page of live auctions goes to another route (steward_move.c).  Each step starts from what the rows say; a steward that dies leaves
- * nothing behind but the next steward's work.
+ * batch; and a page of live auctions goes to another route (steward_move.c).
+ * Each step starts from what the rows say; a steward that dies leaves nothing
+ * behind but the next steward's work.
  *
  * What cannot be done now, because of a lock or a lane, is passed over by a
  * cursor and found again after the cursor has come round.
@@ -79,6 +80,7 @@ static AucStatement due_page = {
 	"ORDER BY ends_at, auction_id LIMIT " CppAsString2(DUE_PAGE),
 	.nargs = 4,.argtypes = {CHAROID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
 };
+
 static void
 rewind_cursor(Cursor *cursor)
 {
