@@ -10,44 +10,25 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "drain.h"
 #include "miscadmin.h"
 #include "move.h"
 #include "relation.h"
 #include "shm_worker.h"
-#include "statement.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
-
-/* Who and why are JSON text, which came through the log. */
-static AucStatement log_move = {
-	.text = "INSERT INTO auction.route_log "
-	"(at, auction_id, by_role, from_route, to_route, why, took) "
-	"SELECT $2, $1, who ->> 'by', 'redis', 'table', who ->> 'why', $2 - $3 "
-	"FROM CAST($4 AS jsonb) AS who",
-	.nargs = 4,.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID}
-};
 
 void
 auc_drain_move(AucDrainLane *dl, AucDrainRow *entry, const AucRecord *record)
 {
-	Datum		values[4];
-	TimestampTz now = GetCurrentTimestamp();
-
 	entry->row.route = AUC_ROUTE_TABLE;
 	entry->row.keys_left = true;
-	entry->row.moved_at = now;
+	entry->row.moved_at = GetCurrentTimestamp();
 	entry->moved = true;
 	dl->drain->moves[dl->drain->nmoves++] = record->auction_id;
 	auc_relation_route_changed();
 
-	values[0] = Int64GetDatum(record->auction_id);
-	values[1] = TimestampTzGetDatum(now);
-	values[2] = TimestampTzGetDatum(record->at);
-	values[3] = PointerGetDatum(cstring_to_text_with_len(auc_tail_attributes(record),
-														 record->attributes_len));
-	(void) auc_statement_run(&log_move, values, SPI_OK_INSERT);
+	auc_move_log(&entry->row, record->at, auc_tail_attributes(record),
+				 record->attributes_len);
 }
 
 void

@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "lane_pick.h"
 #include "move.h"
+#include "refresh_note.h"
 #include "relation.h"
 #include "shm.h"
 #include "statement.h"
@@ -16,16 +17,14 @@
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
+/* Who and why are JSON text, for they may have come through the log. */
 static AucStatement log_move = {
 	.text = "INSERT INTO auction.route_log "
 	"(at, auction_id, by_role, from_route, to_route, why, took) "
-	"VALUES ($2, $1, $5, 'table', 'redis', $4, $2 - $3)",
-	.nargs = 5,.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,
-	TEXTOID}
-};
-static AucStatement note_refresh = {
-	.text = "INSERT INTO auction._refresh (auction_id) VALUES ($1)",
-	.nargs = 1,.argtypes = {INT8OID}
+	"SELECT $2, $1, who ->> 'by', $5, $6, who ->> 'why', $2 - $3 "
+	"FROM CAST($4 AS jsonb) AS who",
+	.nargs = 6,.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,
+	TEXTOID, TEXTOID}
 };
 
 const char *
@@ -66,16 +65,29 @@ find_lane(const AucRow *row)
 }
 
 static void
-write_log(const AucRow *row, AucMoveWhy why, const char *by,
-		  TimestampTz began)
+write_who(StringInfo text, AucMoveWhy why, const char *by)
 {
-	Datum		values[5];
+	initStringInfo(text);
+	appendStringInfo(text, "{\"why\": \"%s\", \"by\": ",
+					 auc_move_why_name(why));
+	escape_json(text, by);
+	appendStringInfoChar(text, '}');
+}
+
+void
+auc_move_log(const AucRow *row, TimestampTz began, const char *who,
+			 size_t who_len)
+{
+	AucRoute	from = row->route == AUC_ROUTE_REDIS ?
+	AUC_ROUTE_TABLE : AUC_ROUTE_REDIS;
+	Datum		values[6];
 
 	values[0] = Int64GetDatum(row->auction.id);
 	values[1] = TimestampTzGetDatum(row->moved_at);
 	values[2] = TimestampTzGetDatum(began);
-	values[3] = CStringGetTextDatum(auc_move_why_name(why));
-	values[4] = CStringGetTextDatum(by);
+	values[3] = PointerGetDatum(cstring_to_text_with_len(who, who_len));
+	values[4] = CStringGetTextDatum(auc_route_name(from));
+	values[5] = CStringGetTextDatum(auc_route_name(row->route));
 	(void) auc_statement_run(&log_move, values, SPI_OK_INSERT);
 }
 
@@ -84,7 +96,7 @@ auc_move_to_redis(AucStore *store, AucRow *row, AucMoveWhy why,
 				  const char *by, TimestampTz began)
 {
 	bool		stale_keys = row->keys_left;
-	Datum		values[] = {Int64GetDatum(row->auction.id)};
+	StringInfoData who;
 
 	auc_shm_require("route \"redis\"");
 	row->lane_id = find_lane(row);
@@ -101,10 +113,11 @@ auc_move_to_redis(AucStore *store, AucRow *row, AucMoveWhy why,
 	auc_relation_route_changed();
 
 	SPI_connect();
-	write_log(row, why, by, began);
+	write_who(&who, why, by);
+	auc_move_log(row, began, who.data, who.len);
 	/* keys of its last time there show what was true then */
 	if (stale_keys)
-		(void) auc_statement_run(&note_refresh, values, SPI_OK_INSERT);
+		auc_refresh_note(row->auction.id);
 	SPI_finish();
 
 	/* what follows in this transaction sees it */
@@ -115,18 +128,13 @@ void
 auc_move_ask(AucAsk *ask, int64 auction_id, int lane_id, AucMoveWhy why,
 			 const char *by)
 {
-	StringInfoData text;
+	StringInfoData who;
 
-	initStringInfo(&text);
-	appendStringInfo(&text, "{\"why\": \"%s\", \"by\": ",
-					 auc_move_why_name(why));
-	escape_json(&text, by);
-	appendStringInfoChar(&text, '}');
-
+	write_who(&who, why, by);
 	memset(ask, 0, sizeof(*ask));
 	ask->kind = AUC_REQUEST_MOVE;
 	ask->auction_id = auction_id;
 	ask->lane_id = lane_id;
-	ask->attributes = text.data;
-	ask->attributes_len = text.len;
+	ask->attributes = who.data;
+	ask->attributes_len = who.len;
 }

@@ -47,4 +47,12 @@ extern void auc_move_to_redis(AucStore *store, AucRow *row, AucMoveWhy why,
 extern void auc_move_ask(AucAsk *ask, int64 auction_id, int lane_id,
 						 AucMoveWhy why, const char *by);
 
+/*
+ * One row in the route log, inside SPI, of a move that "row" says already
+ * (route, moved_at).  "who" is the JSON text of the request and of the move
+ * record, {"why": route_log.why, "by": role}.
+ */
+extern void auc_move_log(const AucRow *row, TimestampTz began,
+						 const char *who, size_t who_len);
+
 #endif							/* AUC_MOVE_H */

@@ -12,9 +12,9 @@
  * counted anew from the bids that are left, by the rules (rules.c).
  *
  * What Redis shows to its readers is behind then.  The transaction leaves a
- * note in auction._refresh, from which the steward has the router show the
- * auction again (steward_refresh.c).  Should that fail, the router finds out
- * by the number of retracted bids when it next loads the auction.
+ * note (refresh_note.h), so that the auction is shown again.  Should that fail,
+ * the router finds out by the number of retracted bids when it next loads the
+ * auction.
  */
 #include "postgres.h"
 
@@ -26,6 +26,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "hooks.h"
+#include "refresh_note.h"
 #include "rest.h"
 #include "shm.h"
 #include "statement.h"
@@ -55,10 +56,6 @@ static AucStatement verify_again = {
 static AucStatement note_reason = {
 	.text = "UPDATE auction._state SET reason = $2 WHERE auction_id = $1",
 	.nargs = 2,.argtypes = {INT8OID, TEXTOID}
-};
-static AucStatement note_refresh = {
-	.text = "INSERT INTO auction._refresh (auction_id) VALUES ($1)",
-	.nargs = 1,.argtypes = {INT8OID}
 };
 
 /* ---- arguments ---- */
@@ -99,11 +96,9 @@ write_state(AucStore *store, AucRow *row)
 static void
 want_refresh(const AucRow *row)
 {
-	Datum		values[] = {Int64GetDatum(row->auction.id)};
-
 	if (row->route != AUC_ROUTE_REDIS)
 		return;
-	(void) auc_statement_run(&note_refresh, values, SPI_OK_INSERT);
+	auc_refresh_note(row->auction.id);
 	if (auc_shm_available())
 		auc_hooks_steward_wanted();
 }

@@ -3,7 +3,7 @@
  * again.
  *
  * Who changes one leaves a row in auction._refresh, in the same transaction
- * (retract.c).  A row goes when the router has shown the auction as it was
+ * (refresh_note.c).  A row goes when the router has shown the auction as it was
  * after that row was read; so a change that comes meanwhile, with a row of its
  * own, is not lost.  A lane that does not answer keeps its rows and holds up
  * nobody else's: the cursor passes them, and comes round.
