@@ -121,6 +121,7 @@ usage(void)
 			"  --movers N           movers, roles mover_0 .. (4)\n"
 			"  --hot N              auctions that get half of the bids (4)\n"
 			"  --seconds S          how long (10)\n"
+			"  --ends-within S      the clerk closes and cancels within (--seconds)\n"
 			"  --seed N             of the random numbers (1)\n");
 	exit(2);
 }
@@ -147,6 +148,8 @@ read_options(int argc, char **argv)
 			options.nhot = atoi(value);
 		else if (strcmp(name, "seconds") == 0)
 			options.seconds = atof(value);
+		else if (strcmp(name, "ends-within") == 0)
+			options.ends_within = atof(value);
 		else if (strcmp(name, "seed") == 0)
 			options.seed = strtoull(value, NULL, 10);
 		else
@@ -214,6 +217,8 @@ main(int argc, char **argv)
 	}
 	options.begin = now_us();
 	options.deadline = options.begin + (int64_t) (options.seconds * 1e6);
+	if (options.ends_within <= 0)
+		options.ends_within = options.seconds;
 	for (int i = 0; i < options.nclients; i++)
 		pids[n++] = start(bidder_live, i, 0);
 	for (int i = 0; i < options.nmovers; i++)

@@ -28,6 +28,7 @@ typedef struct Crowd
 	int			nclients;
 	int			nmovers;
 	double		seconds;
+	double		ends_within;	/* seconds from the begin on */
 	uint64_t	seed;
 	int64_t		first;			/* auctions */
 	int64_t		last;
@@ -71,6 +72,9 @@ extern bool session_connect(Session *session);
 extern void session_close(Session *session);
 extern End	session_run(Session *session, const char *sql, Hurry hurry,
 						long after);
+extern void session_rollback(Session *session);
+/* It is in a transaction that can only be rolled back. */
+extern bool session_failed(const Session *session);
 extern const char *end_name(End end);
 extern const char *hurry_name(Hurry hurry);
 extern const char *session_value(const Session *session, int row, int column);

@@ -283,15 +283,12 @@ end_transaction(Bidder *bidder, End end)
 
 	if (end == END_LOST)
 		return "lost";
-	if (end == END_ERROR)
+	if (end == END_ERROR || session_failed(&bidder->session) || !commit)
 	{
-		(void) session_run(&bidder->session, "ROLLBACK", HURRY_NONE, 0);
+		session_rollback(&bidder->session);
 		return "rollback";
 	}
-	end = session_run(&bidder->session, commit ? "COMMIT" : "ROLLBACK",
-					  HURRY_NONE, 0);
-	if (!commit)
-		return "rollback";
+	end = session_run(&bidder->session, "COMMIT", HURRY_NONE, 0);
 	return end == END_OK ? "commit" : "lost";
 }
 
@@ -308,7 +305,8 @@ bid_in_transaction(Bidder *bidder)
 	draw_auctions(auctions, nstatements * 2);
 	end = session_run(&bidder->session, begins[random_below(4)], HURRY_NONE, 0);
 	bidder->transaction = ++bidder->transactions;
-	for (int i = 0; i < nstatements && end == END_OK; i++)
+	for (int i = 0; i < nstatements && end == END_OK &&
+		 !session_failed(&bidder->session); i++)
 		end = run_bids(bidder, &auctions[2 * i], 1 + (int) random_below(2));
 	write_lines(bidder, end_transaction(bidder, end));
 	bidder->transaction = 0;

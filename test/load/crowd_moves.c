@@ -30,9 +30,9 @@ finish(Session *session, End end, bool commit)
 {
 	if (end == END_LOST || PQstatus(session->conn) != CONNECTION_OK)
 		return "lost";
-	if (end == END_ERROR || !commit)
+	if (end == END_ERROR || session_failed(session) || !commit)
 	{
-		(void) session_run(session, "ROLLBACK", HURRY_NONE, 0);
+		session_rollback(session);
 		return "rollback";
 	}
 	return session_run(session, "COMMIT", HURRY_NONE, 0) == END_OK ?
@@ -169,7 +169,7 @@ clerk_live(int number)
 	static const char *const ends[] = {"close", "cancel", "close", "close"};
 	FILE	   *notes = notes_open("acts", number);
 	int64_t		middle = (crowd->last - crowd->first + 1) / 2;
-	int64_t		span = crowd->deadline - crowd->begin;
+	int64_t		span = (int64_t) (crowd->ends_within * 1e6);
 	int			nended = 0;
 
 	session.conninfo = crowd->conninfo;

@@ -170,6 +170,27 @@ read_answer(Session *session, Hurry hurry, int64_t disturb_at)
 }
 
 /*
+ * The timeout of a few milliseconds holds for this statement as well, and on a
+ * busy machine cancels it: then again, lest it hits a statement that was not
+ * to be disturbed.  In a transaction that has failed, perhaps by this, its
+ * ROLLBACK does it.
+ */
+static void
+reset_timeout(Session *session)
+{
+	bool		done = false;
+
+	while (!done && PQstatus(session->conn) == CONNECTION_OK &&
+		   !session_failed(session))
+	{
+		PGresult   *res = PQexec(session->conn, "RESET statement_timeout");
+
+		done = PQresultStatus(res) == PGRES_COMMAND_OK;
+		PQclear(res);
+	}
+}
+
+/*
  * A result that PQgetResult() makes up when the connection breaks has no
  * SQLSTATE, so it is END_LOST, and so is what could not be sent.
  */
@@ -193,9 +214,22 @@ session_run(Session *session, const char *sql, Hurry hurry, long after)
 	if (PQsendQuery(session->conn, sql))
 		end = read_answer(session, hurry, session->sent + after);
 	session->answered = now_us();
-	/* in a transaction that has failed, its ROLLBACK does it */
-	if (hurry == HURRY_TIMEOUT && PQstatus(session->conn) == CONNECTION_OK &&
-		PQtransactionStatus(session->conn) != PQTRANS_INERROR)
-		PQclear(PQexec(session->conn, "RESET statement_timeout"));
+	if (hurry == HURRY_TIMEOUT)
+		reset_timeout(session);
 	return end;
+}
+
+/* Again if a statement timeout that is left has cancelled it. */
+void
+session_rollback(Session *session)
+{
+	while (PQstatus(session->conn) == CONNECTION_OK &&
+		   PQtransactionStatus(session->conn) != PQTRANS_IDLE)
+		PQclear(PQexec(session->conn, "ROLLBACK"));
+}
+
+bool
+session_failed(const Session *session)
+{
+	return PQtransactionStatus(session->conn) == PQTRANS_INERROR;
 }

@@ -1,7 +1,7 @@
 # AuctionTest::Crowd: the program test/load/crowd, in the background.
 #
-#   my $crowd = start_crowd($node, 'postgres', 1, 50, seconds => 10);
-#   finish_crowd($crowd);                  # or stop_crowd($crowd)
+#   my $crowd = start_crowd($node, 'postgres', 1, 50, seconds => 600);
+#   stop_crowd($crowd);                    # long before these seconds are over
 #   AuctionTest::Notes->read($crowd->{dir})
 package AuctionTest::Crowd;
 
@@ -16,7 +16,7 @@ use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(start_crowd stop_crowd finish_crowd);
+our @EXPORT = qw(start_crowd stop_crowd);
 
 my $test_dir = dirname(dirname(dirname(abs_path(__FILE__))));
 my @all;
@@ -51,13 +51,6 @@ sub stop_crowd
 	my ($crowd) = @_;
 
 	$crowd->{run}->signal('TERM');
-	return finish_crowd($crowd);
-}
-
-sub finish_crowd
-{
-	my ($crowd) = @_;
-
 	$crowd->{run}->finish;
 	@all = grep { $_ != $crowd } @all;
 	croak "crowd failed: $crowd->{err}" if $crowd->{run}->result(0) != 0;
