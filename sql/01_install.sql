@@ -34,7 +34,8 @@ SELECT c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a
 WHERE c.relnamespace = 'auction'::regnamespace AND a.grantee = 0;
 SELECT p.oid::regprocedure
 FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-WHERE p.pronamespace = 'auction'::regnamespace AND a.grantee = 0;
+WHERE p.pronamespace = 'auction'::regnamespace AND a.grantee = 0
+ORDER BY p.proname COLLATE "C";
 
 -- Every public object has a comment; the names that begin with _ and what
 -- belongs to a table are internal.

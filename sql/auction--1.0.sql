@@ -5,8 +5,8 @@
 
 /*
  * In this order: tables, bids, triggers, standings, Redis servers, workers,
- * closing, retracting, rollout, reads, lanes, routes, writes, dump, privileges,
- * start.
+ * closing, retracting, rollout, reads, lanes, routes, writes, shadow, health,
+ * dump, privileges, start.
  * An object is marked
  *   API: public            applications use it
  *   API: public, to read   they may look at it, the engine writes it
@@ -149,6 +149,8 @@ CREATE INDEX _state_keys_left
 	WHERE keys_left AND (consolidated_at IS NOT NULL OR route = 't');
 -- The steward goes over open auctions by id; only their end changes it.
 CREATE INDEX _state_open ON auction._state (auction_id) WHERE status = 'o';
+CREATE INDEX _state_quarantined ON auction._state (auction_id)
+	WHERE status = 'q';
 CREATE INDEX _state_increment_table ON auction._state (increment_table)
 	WHERE status = 'o' AND increment_table IS NOT NULL;
 
@@ -1550,6 +1552,201 @@ COMMENT ON COLUMN auction.shadow_differences.differs IS
 'which fields of verdict and state, without hidden amounts; and what Redis had '
 'of the auction instead of what it had confirmed';
 
+/* ---- health ---- */
+
+-- API: internal
+CREATE FUNCTION auction._preloaded() RETURNS bool
+AS 'MODULE_PATHNAME', 'auction__preloaded'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+-- API: internal
+-- Each of the functions _health_NAME() returns the rows of health() about one
+-- thing. A finding that is no fault has status ok and no remedy; what is
+-- looked at has a row in any case, so that nobody takes silence for health.
+CREATE FUNCTION auction._health_workers(
+	OUT item text, OUT object text, OUT status text, OUT finding text,
+	OUT remedy text)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	needed bigint;
+BEGIN
+	IF NOT auction._preloaded() THEN
+		RETURN QUERY VALUES ('library', NULL::text, 'error', 'not preloaded',
+			'Add auction to shared_preload_libraries and restart the server.');
+		RETURN;
+	END IF;
+	RETURN QUERY VALUES ('library', NULL::text, 'ok', 'preloaded', NULL::text);
+
+	RETURN QUERY
+	WITH wanted AS (
+		SELECT 1 AS n, 'launcher' AS kind, NULL::name AS server,
+			NULL::oid AS datid
+		UNION ALL
+		SELECT 2, 'steward', NULL,
+			(SELECT d.oid FROM pg_database d WHERE datname = current_database())
+		UNION ALL
+		SELECT 3, k.kind, l.server,
+			(SELECT d.oid FROM pg_database d WHERE datname = current_database())
+		FROM (SELECT DISTINCT server FROM auction.lanes) l,
+			(VALUES ('router'), ('drain')) k(kind))
+	SELECT 'worker', w.kind || coalesce(' of server "' || w.server || '"', ''),
+		CASE s.state WHEN 'running' THEN 'ok' WHEN 'starting' THEN 'warning'
+			ELSE 'error' END,
+		CASE WHEN s.state = 'waiting' THEN
+			format('ended with code %s, starts again at %s', s.last_exit,
+				s.next_start)
+			WHEN s.state IS NULL OR s.state = 'none' THEN 'not running'
+			ELSE s.state END,
+		CASE WHEN s.state IN ('running', 'starting') THEN NULL
+			ELSE 'The server log says why. Often max_worker_processes is too small.'
+			END
+	FROM wanted w LEFT JOIN auction._stat_workers() s ON s.kind = w.kind
+		AND s.server IS NOT DISTINCT FROM w.server
+		AND s.datid IS NOT DISTINCT FROM w.datid
+	ORDER BY w.n, w.server, w.kind;
+
+	SELECT count(*) INTO needed FROM auction._stat_workers() s
+	WHERE s.state <> 'none' AND s.state <> 'ended';
+	RETURN QUERY SELECT 'max_worker_processes', NULL::text,
+		CASE WHEN needed > s.setting::int THEN 'error' ELSE 'ok' END,
+		format('%s, of which auction needs %s', s.setting, needed),
+		CASE WHEN needed > s.setting::int THEN
+			'Increase max_worker_processes and restart the server.' END
+	FROM pg_settings s WHERE s.name = 'max_worker_processes';
+END
+$$;
+
+-- API: internal
+CREATE FUNCTION auction._health_servers(
+	OUT item text, OUT object text, OUT status text, OUT finding text,
+	OUT remedy text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'redis connection', NULL, 'ok', 'no server is attached', NULL
+	WHERE NOT EXISTS (SELECT FROM auction.lanes)
+	UNION ALL
+	(SELECT DISTINCT ON (s.server) 'redis connection',
+		format('server "%s"', s.server),
+		CASE WHEN s.redis_ready THEN 'ok' ELSE 'error' END,
+		CASE WHEN s.redis_ready THEN 'connected'
+			ELSE 'not connected' || coalesce(': ' || s.redis_error, '') END,
+		CASE WHEN NOT s.redis_ready OR s.redis_ready IS NULL THEN
+			'See that Redis runs, and that the server''s options and its user mapping are right. Nothing else has to be done.'
+			END
+	FROM auction.stat_lanes s
+	ORDER BY s.server, s.redis_ready NULLS LAST)
+$$;
+
+-- API: internal
+CREATE FUNCTION auction._health_lanes(
+	OUT item text, OUT object text, OUT status text, OUT finding text,
+	OUT remedy text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH lanes AS MATERIALIZED (
+		SELECT s.*, format('lane %s of server "%s"', s.lane_id, s.server) AS object
+		FROM auction.stat_lanes s)
+	SELECT f.item, l.object, f.status, f.finding,
+		CASE WHEN f.status <> 'ok' THEN f.remedy END
+	FROM lanes l, LATERAL (
+		SELECT 1, 'lane', CASE WHEN state = 'normal' THEN 'ok'
+				WHEN state IN ('degraded', 'returning', 'recovering', 'starting')
+				THEN 'warning' ELSE 'error' END,
+			state || coalesce(' since ' || since, ''),
+			CASE state
+				WHEN 'degraded' THEN 'Bids go on, acknowledged when PostgreSQL has committed them. It ends by itself when Redis is back.'
+				WHEN 'returning' THEN 'It ends by itself.'
+				WHEN 'starting' THEN 'It ends by itself.'
+				WHEN 'recovering' THEN 'Its bids are refused until the log in Redis is applied: see that Redis runs.'
+				WHEN 'fenced' THEN 'The server log says why. Redis holds this lane for somebody else, or its log is not this lane''s.'
+				ELSE 'See the workers.' END
+		UNION ALL
+		SELECT 2, 'drain', CASE WHEN drain_stopped THEN 'error'
+				WHEN drain_paused THEN 'warning' ELSE 'ok' END,
+			CASE WHEN drain_stopped THEN 'stopped by an error'
+				WHEN drain_paused THEN 'paused' ELSE 'applies' END,
+			CASE WHEN drain_stopped THEN 'The server log says why.'
+				ELSE 'SELECT auction.resume_drain();' END
+		WHERE drain_stopped IS NOT NULL
+		UNION ALL
+		SELECT 3, 'backlog', CASE WHEN backlog_seconds > 60 THEN 'error'
+				WHEN backlog_seconds > 10 THEN 'warning' ELSE 'ok' END,
+			format('%s records, the oldest handed over %s s ago',
+				backlog_records, round(backlog_seconds::numeric, 1)),
+			'See the drain, auction.drain_rate and the disk.'
+		WHERE backlog_records IS NOT NULL
+		UNION ALL
+		SELECT 4, 'tail', CASE WHEN tail_bytes_used > tail_size * 0.9 THEN 'error'
+				WHEN tail_bytes_used > tail_size * 0.5 THEN 'warning'
+				ELSE 'ok' END,
+			format('%s %% of %s in use', tail_bytes_used * 100 / tail_size,
+				pg_size_pretty(tail_size))
+			|| CASE WHEN tail_bytes_used > tail_size * 0.5 THEN
+				coalesce(format(', full in %s s', ceil(tail_seconds_left)), '')
+				ELSE '' END,
+			'When it is full, bids wait and then fail with RB004. See the drain, and whether Redis is back; increase auction.tail_size.'
+		WHERE tail_size IS NOT NULL
+		UNION ALL
+		SELECT 5, 'log', 'ok', format('%s entries', log_length), NULL
+		WHERE log_length IS NOT NULL
+		UNION ALL
+		SELECT 6, 'possible loss',
+			CASE WHEN possible_loss_after IS NULL THEN 'ok' ELSE 'error' END,
+			coalesce('bids accepted behind position ' || possible_loss_after
+				|| ' may be lost', 'none'),
+			'PostgreSQL and Redis have failed together. Compare what bidders were told with auction.bids.'
+		) f(n, item, status, finding, remedy)
+	ORDER BY l.server, l.lane, f.n
+$$;
+
+-- API: internal
+CREATE FUNCTION auction._health_auctions(
+	OUT item text, OUT object text, OUT status text, OUT finding text,
+	OUT remedy text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'dead letters', NULL, CASE WHEN n > 0 THEN 'error' ELSE 'ok' END,
+		CASE WHEN n > 0 THEN format('%s, the last at %s', n, last)
+			ELSE 'none' END,
+		CASE WHEN n > 0 THEN 'auction.dead_letters says what could not be applied, and why.'
+			END
+	FROM (SELECT count(*) AS n, max(at) AS last FROM auction.dead_letters) d
+	UNION ALL
+	SELECT 'quarantined auctions', NULL,
+		CASE WHEN n > 0 THEN 'error' ELSE 'ok' END,
+		CASE WHEN n > 0 THEN format('%s, one is auction %s', n, one)
+			ELSE 'none' END,
+		CASE WHEN n > 0 THEN 'reason in auction.standings says what is wrong with each.'
+			END
+	FROM (SELECT count(*) AS n, min(auction_id) AS one FROM auction._state
+		WHERE status = 'q') q
+$$;
+
+-- API: public
+CREATE FUNCTION auction.health(
+	OUT item text, OUT object text, OUT status text, OUT finding text,
+	OUT remedy text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT * FROM auction._health_workers()
+	UNION ALL SELECT * FROM auction._health_servers()
+	UNION ALL SELECT * FROM auction._health_lanes()
+	UNION ALL SELECT * FROM auction._health_auctions()
+$$;
+COMMENT ON FUNCTION auction.health() IS
+'What is looked at, one row each. item: what; object: of which server, lane or worker, NULL: of the database or cluster. status: ok; warning: it works, but promises less or will not for long; error: something does not work, or what was promised may not hold. finding: what was found. remedy: what to do, NULL if ok. Takes no lock that a bid needs; asks no Redis, but tells what the routers have found, at most some seconds ago. For members of pg_monitor.';
+
 /* ---- dump ---- */
 
 -- All that users entered or bid. The partitions of history are named one by
@@ -1612,6 +1809,8 @@ GRANT EXECUTE ON FUNCTION auction.route_report(text, bigint) TO pg_monitor;
 
 GRANT EXECUTE ON FUNCTION auction.write_hotspots(int) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction.write_hotspots_reset() TO pg_monitor;
+
+GRANT EXECUTE ON FUNCTION auction.health() TO pg_monitor;
 
 GRANT SELECT ON auction.stat_shadow TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction._stat_shadow() TO pg_monitor;
