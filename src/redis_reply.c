@@ -21,6 +21,8 @@
 #define REPLY_MAX_BYTES		((size_t) 64 * 1024 * 1024)
 #define REPLY_MAX_ELEMENTS	((size_t) 1024 * 1024)
 #define REPLY_MAX_DEPTH		7
+/* A number, a status, an error; hiredis looks for its end from its start. */
+#define REPLY_MAX_LINE		((size_t) 64 * 1024)
 #define READ_SIZE			(16 * 1024)
 /* A call reads so many times at most: the owner has other things to do. */
 #define READ_ROUNDS			64
@@ -186,6 +188,20 @@ parse_error(AucRedis *conn)
 	auc_redis_closef(conn, "Redis does not speak its protocol: %s", text);
 }
 
+/*
+ * Does what is left over begin with a line that is too long?  Its limit is its
+ * own, because the time to find that it has no end grows with the square of
+ * its length.
+ */
+static bool
+line_too_long(const redisReader *reader)
+{
+	size_t		left = reader->len - reader->pos;
+
+	return left > REPLY_MAX_LINE &&
+		memchr(reader->buf + reader->pos, '\n', REPLY_MAX_LINE) == NULL;
+}
+
 /* What was read; false: the connection is gone. */
 static bool
 take(AucRedis *conn, const char *data, size_t len)
@@ -217,7 +233,7 @@ take(AucRedis *conn, const char *data, size_t len)
 		conn->reply_elements = 0;
 	}
 
-	if (conn->reply_bytes > REPLY_MAX_BYTES)
+	if (conn->reply_bytes > REPLY_MAX_BYTES || line_too_long(conn->reader))
 	{
 		auc_redis_close(conn, "Redis sent too large a reply");
 		return false;

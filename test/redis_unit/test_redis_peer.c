@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "storage/latch.h"
@@ -164,6 +165,8 @@ test_greeting(void)
 			 "*1048576\r\n*1048576\r\n*1048576\r\n", "too large or unknown");
 	GREETING("nested too deep", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n"
 			 "*1\r\n*1\r\n*1\r\n*1\r\n", "too large or unknown");
+	GREETING("a push", ">2\r\n+message\r\n+x\r\n+OK\r\n", "");
+	GREETING("a map", "%1\r\n+a\r\n+b\r\n", "");
 	GREETING("an integer for OK", ":1\r\n", "unexpected reply to SELECT");
 	GREETING("another status", "+QUEUED\r\n", "unexpected reply to SELECT");
 	GREETING("nil", "$-1\r\n", "unexpected reply to SELECT");
@@ -178,6 +181,31 @@ test_greeting(void)
 			 "refused SELECT: ERR ?[2J??%s%n");
 	bad_greeting("nothing at all", "", 0, true, "");
 	bad_greeting("half a reply", "+O", 2, true, "");
+}
+
+/* Pieces over and over again, for what would fill memory. */
+static void
+test_without_end(void)
+{
+	static const char *const begins[] = {"+", "-ERR ", ":", "*", "$", ">", "%"};
+	size_t		size = 256 * 1024;
+	char	   *text = malloc(size + 1);
+	int			i;
+
+	for (i = 0; i < 100; i++)
+		memcpy(text + 4 * i, "*1\r\n", 4);
+	bad_greeting("nested a hundred deep", text, 400, false,
+				 "too large or unknown");
+	for (i = 0; i < lengthof(begins); i++)
+	{
+		memset(text, 'x', size);
+		memcpy(text, begins[i], strlen(begins[i]));
+		bad_greeting("a line without end", text, size, false, "");
+		expect(auc_redis_error(conn)[0] != '\0');
+		expect(strstr(auc_redis_error(conn), "within") == NULL);
+	}
+	tap_expected("none of them lasts until a timeout");
+	free(text);
 }
 
 static void
@@ -286,6 +314,48 @@ test_replies(void)
 	ok(closed_because("no command asked for"), "but ends the connection");
 }
 
+/* An error at any place of a pipeline answers its own command only. */
+static void
+test_errors(void)
+{
+	static const char *const errors[] = {"NOSCRIPT No matching script.",
+		"NOPERM no permissions", "READONLY You can't write",
+		"LOADING Redis is loading", "MOVED 3999 127.0.0.1:6381",
+		"ASK 3999 127.0.0.1:6381", "TRYAGAIN Multiple keys request",
+		"CLUSTERDOWN The cluster is down", "NOREPLICAS Not enough replicas"
+	};
+	char		said[1024];
+	Peer		peer = {good_greeting, strlen(good_greeting), said, false,
+		false, false
+	};
+	int			round;
+	int			i;
+
+	for (round = 0; round < 8 * lengthof(errors); round++)
+	{
+		said[0] = '\0';
+		for (i = 0; i < 8; i++)
+		{
+			if (i == round % 8)
+				sprintf(said + strlen(said), "-%s\r\n", errors[round / 8]);
+			else
+				sprintf(said + strlen(said), "+%d\r\n", i);
+		}
+		start_peer(&peer);
+		expect(run_until(conn, AUC_REDIS_READY));
+		for (i = 0; i < 8; i++)
+			command(conn, i, 1, "PING");
+		run_until_seen(conn, 8);
+		for (i = 0; i < 8; i++)
+			expect(seen[i].tag == i &&
+				   (i == round % 8 ? seen[i].type == REDIS_REPLY_ERROR :
+					seen[i].text[0] == '0' + i));
+		expect(auc_redis_status(conn) == AUC_REDIS_READY);
+		auc_redis_close(conn, "next");
+	}
+	tap_expected("an error answers its own command, wherever it stands");
+}
+
 static void
 test_size(void)
 {
@@ -389,7 +459,10 @@ random_bytes(char *text, size_t size)
 	static const char *const pieces[] = {"+OK\r\n", "-ERR x\r\n", ":1\r\n",
 		"$-1\r\n", "$3\r\nabc\r\n", "*0\r\n", "*2\r\n", "*-1\r\n", "*1000\r\n",
 		"$0\r\n\r\n", "\r\n", "\n", "*", "$", "+", ":", "-NOSCRIPT \r\n",
-		"_\r\n", "%1\r\n", "~2\r\n", ">2\r\n", "#t\r\n", ",1.5\r\n", "(1\r\n"
+		"_\r\n", "%1\r\n", "~2\r\n", ">2\r\n", "#t\r\n", ",1.5\r\n", "(1\r\n",
+		"*2147483647\r\n", "$9223372036854775807\r\n", "*-2\r\n",
+		"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
+		"-LOADING x\r\n", "-MOVED 1 127.0.0.1:1\r\n", "$1000000\r\n"
 	};
 	/* Most of the time only what comes first: what Redis itself says. */
 	int			used = tap_below(4) == 0 ? lengthof(pieces) : 8;
@@ -468,8 +541,12 @@ test_random(void)
 	int			ready = 0;
 	int			i;
 	int			round;
+	const char *seed = getenv("AUCTION_TEST_SEED");
 
+	tap_seed = seed != NULL ? strtoull(seed, NULL, 10) | 1 : time(NULL) | 1;
+	printf("# AUCTION_TEST_SEED=%llu\n", (unsigned long long) tap_seed);
 	end_peer();
+	fflush(stdout);
 	child = fork();
 	if (child == 0)
 	{
@@ -577,9 +654,11 @@ main(void)
 	conn = auc_redis_create(NULL);
 
 	test_greeting();
+	test_without_end();
 	test_greeting_late();
 	test_password();
 	test_replies();
+	test_errors();
 	test_size();
 	test_stream();
 	test_random();
