@@ -16,7 +16,8 @@ use Time::HiRes qw(usleep time);
 
 my @all;
 
-# Options: appendonly (yes), appendfsync (everysec), conf (more lines).
+# Options: appendonly (yes), appendfsync (everysec), conf (more lines); env, a
+# hash of what is added to its environment; limits, shell commands before it.
 sub new
 {
 	my ($class, %opt) = @_;
@@ -26,7 +27,9 @@ sub new
 		dir => $dir,
 		appendonly => $opt{appendonly} // 'yes',
 		appendfsync => $opt{appendfsync} // 'everysec',
-		conf => $opt{conf} // ''
+		conf => $opt{conf} // '',
+		env => $opt{env} // {},
+		limits => $opt{limits}
 	}, $class;
 	push @all, $self;
 	return $self;
@@ -62,7 +65,11 @@ CONF
 		open STDIN, '<', '/dev/null';
 		open STDOUT, '>>', "$self->{dir}/log";
 		open STDERR, '>>', "$self->{dir}/log";
-		exec('redis-server', $file) or POSIX::_exit(127);
+		$ENV{$_} = $self->{env}->{$_} foreach keys %{ $self->{env} };
+		my @command = ('redis-server', $file);
+		unshift @command, 'sh', '-c', "$self->{limits}\nexec \"\$@\"", 'sh'
+		  if defined $self->{limits};
+		exec(@command) or POSIX::_exit(127);
 	}
 	$self->{pid} = $pid;
 	return if defined $opt{wait} && !$opt{wait};
