@@ -152,7 +152,7 @@ SELECT try($$INSERT INTO auction.auctions (seller_id, ends_at, increment)
 SELECT try($$INSERT INTO auction.auctions (seller_id, ends_at, increment)
 	VALUES (1, '2099-01-01', 9007199254740992)$$);
 SELECT try($$INSERT INTO auction.auctions (seller_id, ends_at, durability)
-	VALUES (1, '2099-01-01', 'replica')$$);
+	VALUES (1, '2099-01-01', 'tape')$$);
 SELECT try($$INSERT INTO auction.auctions (seller_id, ends_at, route)
 	VALUES (1, '2099-01-01', 'mail')$$);
 SELECT try($$INSERT INTO auction.auctions (id, seller_id, ends_at, route)

@@ -33,7 +33,7 @@ CREATE TABLE auction.auctions (
 	extend_by   interval,
 	extend_limit timestamptz,
 	durability  text NOT NULL DEFAULT 'redis'
-	            CHECK (durability IN ('redis', 'journal')),
+	            CHECK (durability IN ('redis', 'replica', 'journal')),
 	route       text CHECK (route IN ('table', 'redis')),
 	attributes  jsonb
 );
@@ -68,7 +68,7 @@ COMMENT ON COLUMN auction.auctions.extend_by IS
 COMMENT ON COLUMN auction.auctions.extend_limit IS
 'The latest end, however many bids extend it; not before ends_at (23514). NULL: none.';
 COMMENT ON COLUMN auction.auctions.durability IS
-'What "accepted" promises. redis: Redis has confirmed the bid and shared memory has it. journal: PostgreSQL has committed it. On route table it is always the commit of the caller''s transaction.';
+'What a verdict promises at least; a session can ask for more (auction.durability). redis: Redis has confirmed the bid and shared memory has it. replica: so have as many of its replicas as the server''s option "replicas" says. journal: PostgreSQL has committed it. On route table it is always the commit of the caller''s transaction.';
 COMMENT ON COLUMN auction.auctions.route IS
 'How bids are decided. table: in the caller''s transaction. redis: by the router, in Redis'' time; needs an attached server (RB010). NULL at INSERT: the rollout decides (auction.set_rollout()); table where there is none, or no server is attached.';
 COMMENT ON COLUMN auction.auctions.attributes IS
@@ -361,7 +361,7 @@ CREATE TYPE auction.bid_result AS (
 	reserve_met bool
 );
 COMMENT ON TYPE auction.bid_result IS
-'The verdict about a bid. accepted; reason why not (NULL if accepted): too_low, already_leading (the leader of a proxy auction named no higher maximum), not_available (no buy-now price, or no more), not_started, closed, cancelled, seller, quarantined, unknown_auction; an accepted bid of a proxy auction need not lead, leader_id says who does; bid_no 1, 2, 3 .. within the auction (NULL if not accepted); price in the currency''s minor unit, leader_id (NULL before the first bid) and ends_at after the bid; route that decided; durability reached, at least what the auction asks for; reserve_met after the bid (NULL: there is no reserve). All but accepted and reason are NULL for an unknown auction.';
+'The verdict about a bid. accepted; reason why not (NULL if accepted): too_low, already_leading (the leader of a proxy auction named no higher maximum), not_available (no buy-now price, or no more), not_started, closed, cancelled, seller, quarantined, unknown_auction; an accepted bid of a proxy auction need not lead, leader_id says who does; bid_no 1, 2, 3 .. within the auction (NULL if not accepted); price in the currency''s minor unit, leader_id (NULL before the first bid) and ends_at after the bid; route that decided; durability reached, also by what a refusal depends on: at least what the auction and the session (auction.durability) ask for; reserve_met after the bid (NULL: there is no reserve). All but accepted and reason are NULL for an unknown auction.';
 
 -- API: public
 CREATE TYPE auction.bid_request AS (
@@ -534,8 +534,11 @@ SELECT a.id, a.seller_id, a.title, a.kind,
 	CASE s.route WHEN 't' THEN 'table' WHEN 'r' THEN 'redis' END AS route,
 	s.lane_id, s.moved_at, s.starts_at, s.ends_at, s.start_price, s.increment,
 	s.increment_table, a.extend_window, a.extend_by, s.extend_limit,
-	CASE s.durability WHEN 'r' THEN 'redis' WHEN 'j' THEN 'journal' END
-		AS durability,
+	CASE s.durability
+		WHEN 'r' THEN 'redis'
+		WHEN 'p' THEN 'replica'
+		WHEN 'j' THEN 'journal'
+	END AS durability,
 	s.price, s.leader_id,
 	auction._least_bid(s.status, s.price, s.leader_id, s.kind, s.start_price,
 		s.increment, s.increments, s.buy_now_price) AS least_bid,
@@ -963,7 +966,8 @@ CREATE FUNCTION auction._stat_lanes(
 	OUT tail_bytes_used bigint, OUT tail_size bigint,
 	OUT tail_seconds_left float8, OUT log_length bigint,
 	OUT applied_wanted int, OUT drain_stopped bool, OUT drain_paused bool,
-	OUT redis_ready bool, OUT redis_error text, OUT redis_error_at timestamptz)
+	OUT redis_ready bool, OUT redis_error text, OUT redis_error_at timestamptz,
+	OUT replicated bigint, OUT replicas int)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'auction__stat_lanes'
 LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 10;
@@ -975,10 +979,11 @@ CREATE VIEW auction.stat_lanes AS
 SELECT l.server, l.lane, l.id AS lane_id,
 	coalesce(s.state, 'not running') AS state, s.since,
 	coalesce(s.term, t.term) AS term,
-	s.published, s.confirmed, coalesce(s.applied, l.applied) AS applied,
+	s.published, s.confirmed, s.replicated, coalesce(s.applied, l.applied) AS applied,
 	s.backlog_records, s.backlog_seconds, s.tail_bytes_used, s.tail_size,
 	s.tail_seconds_left, s.log_length, s.applied_wanted, s.drain_stopped, s.drain_paused,
-	t.possible_loss_after, s.redis_ready, s.redis_error, s.redis_error_at
+	t.possible_loss_after, s.redis_ready, s.redis_error, s.redis_error_at,
+	s.replicas
 FROM auction.lanes l
 	LEFT JOIN auction._lane_terms t ON t.lane_id = l.id
 	LEFT JOIN auction._stat_lanes() s ON s.lane_id = l.id;
@@ -987,6 +992,12 @@ COMMENT ON VIEW auction.stat_lanes IS
 COMMENT ON COLUMN auction.stat_lanes.state IS
 '"not running": no entry in shared memory (library not preloaded, or no '
 'steward yet)';
+COMMENT ON COLUMN auction.stat_lanes.replicated IS
+'up to here as many replicas as the server''s option "replicas" says have the '
+'log, as far as bids of durability "replica" have asked; NULL: none have asked '
+'on this connection, or no replica has confirmed';
+COMMENT ON COLUMN auction.stat_lanes.replicas IS
+'replicas that had confirmed when the last such question ended; NULL: not known';
 COMMENT ON COLUMN auction.stat_lanes.backlog_records IS
 'records that are in the tail and not in the journal';
 COMMENT ON COLUMN auction.stat_lanes.backlog_seconds IS

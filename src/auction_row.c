@@ -232,6 +232,7 @@ void
 auc_auction_row(Relation rel, HeapTuple tuple, bool known, AucRow *row)
 {
 	AucAuction *auction = &row->auction;
+	Datum		durability;
 	TimestampTz ends_at;
 
 	memset(row, 0, sizeof(*row));
@@ -240,8 +241,8 @@ auc_auction_row(Relation rel, HeapTuple tuple, bool known, AucRow *row)
 	auction->seller_id =
 		DatumGetInt64(auc_auction_column(rel, tuple, AUC_AUCTION_SELLER_ID));
 	auction->kind = (AucKind) letter(rel, tuple, AUC_AUCTION_KIND);
-	auction->level = letter(rel, tuple, AUC_AUCTION_DURABILITY) == 'j' ?
-		AUC_LEVEL_JOURNAL : AUC_LEVEL_REDIS;
+	durability = auc_auction_column(rel, tuple, AUC_AUCTION_DURABILITY);
+	auction->level = auc_level_of_name(TextDatumGetCString(durability));
 	row->route = (AucRoute) letter(rel, tuple, AUC_AUCTION_ROUTE);
 	read_prices(rel, tuple, auction);
 	read_times(rel, tuple, auction, &ends_at);

@@ -290,6 +290,7 @@ fill_bid(AucSlot *slot, const AucHandOver *bid)
 	slot->user_id = bid->user_id;
 	slot->amount = bid->amount;
 	slot->at = bid->at;
+	slot->wanted_level = (AucLevel) auc_guc_durability;
 	slot->has_request_id = bid->has_request_id;
 	if (bid->has_request_id)
 		memcpy(slot->request_id, bid->request_id, sizeof(slot->request_id));

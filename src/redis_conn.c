@@ -147,6 +147,7 @@ auc_redis_connect(AucRedis *conn, const AucRedisTarget *target)
 	conn->ready_by = 0;
 	conn->error[0] = '\0';
 	conn->run_id[0] = '\0';
+	conn->waitaof = false;
 	if (!make_address(target, &address, &len))
 	{
 		auc_redis_closef(conn, "the address is no number and no socket path");
@@ -244,6 +245,12 @@ const char *
 auc_redis_run_id(const AucRedis *conn)
 {
 	return conn->status == AUC_REDIS_READY ? conn->run_id : "";
+}
+
+bool
+auc_redis_waitaof(const AucRedis *conn)
+{
+	return conn->status == AUC_REDIS_READY && conn->waitaof;
 }
 
 pgsocket

@@ -68,6 +68,8 @@ extern AucRedisStatus auc_redis_status(const AucRedis *conn);
 extern const char *auc_redis_error(const AucRedis *conn);
 /* The server's run_id (INFO server), "" before READY. */
 extern const char *auc_redis_run_id(const AucRedis *conn);
+/* Has a WAITAOF that can be relied on (redis_version.h); false before READY. */
+extern bool auc_redis_waitaof(const AucRedis *conn);
 extern pgsocket auc_redis_socket(const AucRedis *conn);
 /* WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE (connecting, output pending) */
 extern uint32 auc_redis_events(const AucRedis *conn);

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "redis_private.h"
+#include "redis_version.h"
 
 /* Replies in order; from STEP_SCRIPT on one for each script. */
 enum
@@ -112,6 +113,7 @@ accept_reply(AucRedis *conn, const redisReply *reply)
 			if (run_id == NULL)
 				return false;
 			run_id += strlen("run_id:");
+			conn->waitaof = auc_redis_version_waitaof(reply->str);
 			return copy_sha(conn->run_id, run_id, strlen(run_id));
 		default:
 			return reply->type == REDIS_REPLY_STRING &&

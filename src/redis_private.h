@@ -71,6 +71,7 @@ struct AucRedis
 	/* redis_greeting.c */
 	int			greeting_step;
 	char		run_id[AUC_REDIS_SHA_LEN + 1];
+	bool		waitaof;
 	char		sha[AUC_SCRIPT_COUNT][AUC_REDIS_SHA_LEN + 1];
 };
 

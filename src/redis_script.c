@@ -21,6 +21,7 @@ typedef struct AucScriptSource
 static const AucScriptSource scripts[] = {
 	[AUC_SCRIPT_TAKE] = SCRIPT(take),
 	[AUC_SCRIPT_APPEND] = SCRIPT(append),
+	[AUC_SCRIPT_MARK] = SCRIPT(mark),
 	[AUC_SCRIPT_BOOK] = SCRIPT(book),
 	[AUC_SCRIPT_REBUILD] = SCRIPT(rebuild),
 	[AUC_SCRIPT_REMOVE] = SCRIPT(remove),

@@ -10,8 +10,9 @@
  *
  *   :log    stream; entry ID <position of its last record>-0; one field
  *           (position) and one text (record.h) a record
- *   :term   hash: uuid (the lane's identity: its uuid and database), term, instance, last (the log's
- *           last position, changed only together with the log)
+ *   :term   hash: uuid (the lane's identity: its uuid and database), term,
+ *           instance, last (the log's last position, changed only together
+ *           with the log), marked (up to where replicas were asked last)
  *   :auction:ID  hash: price, leader ("" if none), bid_count, ends_at
  *           (microseconds since 1970-01-01 UTC), status (one letter); nothing
  *           of a maximum that is not the price
@@ -48,6 +49,13 @@
  *   Returns {"OK"}; {"OK", message} if what comes after the append failed.
  *   first_bid_no is the bid_no of the auction's first bid in this batch (0 if
  *   it has none: a close), leader "" if none.
+ *
+ * mark.lua    KEYS term                            second connection (rule 14)
+ *   ARGV term position
+ *   The stored term equals ARGV term, the stored last is position or behind
+ *   it; else returns {"TERM", stored} or {"LAST", stored} and has done nothing.
+ *   Notes the position in field "marked": a write, for a WAIT to follow.
+ *   Returns {"OK"}.
  *
  * book.lua    KEYS auction:ID book:ID                        readers: top_bids
  *   ARGV n retracted.
@@ -92,6 +100,7 @@ typedef enum AucScript
 {
 	AUC_SCRIPT_TAKE,
 	AUC_SCRIPT_APPEND,
+	AUC_SCRIPT_MARK,
 	AUC_SCRIPT_BOOK,
 	AUC_SCRIPT_REBUILD,
 	AUC_SCRIPT_REMOVE,

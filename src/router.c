@@ -69,6 +69,10 @@ read_options(AucRouter *router)
 		proc_exit(0);
 	if (memcmp(&before, &router->options, sizeof(before)) == 0)
 		return;
+	auc_router_replicas_close(router, "the server's options have changed");
+	if (memcmp(&before, &router->options,
+			   offsetof(AucServerOptions, replica)) == 0)
+		return;
 	router->connect_at = 0;
 	router->backoff = AUC_FIRST_BACKOFF_MS;
 	if (auc_redis_status(router->redis) != AUC_REDIS_CLOSED)
@@ -105,6 +109,7 @@ disconnected(AucRouter *router, TimestampTz now, int again_ms,
 			 const char *error)
 {
 	note_connection(router, false, error);
+	auc_router_replicas_close(router, "the connection that has the log is lost");
 	for (int i = 0; i < router->nlanes; i++)
 		auc_router_lane_disconnected(&router->lanes[i]);
 	router->refused_before = true;
@@ -138,11 +143,9 @@ tend_connection(AucRouter *router, TimestampTz now)
 	}
 	else if (status == AUC_REDIS_CLOSED && now >= router->connect_at)
 	{
-		AucRedisTarget target;
-
-		if (find_address(router, &target))
+		if (find_address(router, &router->target))
 		{
-			auc_redis_connect(router->redis, &target);
+			auc_redis_connect(router->redis, &router->target);
 			status = auc_redis_status(router->redis);
 			if (status == AUC_REDIS_CLOSED)
 				connection_lost(router, now);
@@ -187,6 +190,7 @@ auc_router_step(AucRouter *router, TimestampTz now)
 	if (router->options_seen != auc_server_options_generation())
 		read_options(router);
 	tend_connection(router, now);
+	auc_router_replicas_tend(router, now);
 	for (int i = 0; i < router->nlanes; i++)
 	{
 		AucRouterLane *rl = &router->lanes[i];
@@ -213,6 +217,7 @@ auc_router_step(AucRouter *router, TimestampTz now)
 	/* what was just decided may wait for the drain, and has to tell it so */
 	for (int i = 0; i < router->nlanes; i++)
 		auc_router_answer(&router->lanes[i]);
+	auc_router_replicas_send(router, now);
 	auc_router_releases(router);
 }
 
@@ -223,10 +228,9 @@ static long
 sleep_ms(AucRouter *router, TimestampTz now)
 {
 	TimestampTz until = router->upkeep_at;
-	TimestampTz deadline = auc_redis_deadline(router->redis);
 
-	if (deadline < until)
-		until = deadline;
+	until = Min(until, auc_redis_deadline(router->redis));
+	until = Min(until, auc_router_replicas_deadline(router));
 	if (auc_redis_status(router->redis) == AUC_REDIS_CLOSED &&
 		router->connect_at < until)
 		until = router->connect_at;
@@ -242,68 +246,107 @@ sleep_ms(AucRouter *router, TimestampTz now)
 }
 
 /*
- * One wait set: latch, postmaster, and Redis' socket as long as it is the same
- * one.  Made anew when the connection is.
+ * One wait set: latch, postmaster, and the sockets of the connections as long
+ * as they are the same ones.  Made anew when one of them is.
  */
+typedef struct RouterSocket
+{
+	AucRedis   *redis;
+	uint32		generation;
+	int			pos;			/* in the set; -1: none */
+	uint32		events;
+	uint32		occurred;
+} RouterSocket;
+
 typedef struct RouterWait
 {
 	WaitEventSet *set;
-	uint32		generation;
-	int			socket_pos;		/* -1: none */
-	uint32		socket_events;
+	RouterSocket sockets[2];
 } RouterWait;
 
-static void
-prepare_wait(AucRouter *router, RouterWait *wait)
+static bool
+socket_changed(const RouterSocket *sock)
 {
-	pgsocket	sock = auc_redis_socket(router->redis);
-	uint32		events = auc_redis_events(router->redis);
+	return sock->generation != auc_redis_generation(sock->redis) ||
+		(sock->pos >= 0) !=
+		(auc_redis_socket(sock->redis) != PGINVALID_SOCKET);
+}
 
-	if (wait->set == NULL ||
-		wait->generation != auc_redis_generation(router->redis) ||
-		(wait->socket_pos >= 0) != (sock != PGINVALID_SOCKET))
+static void
+make_wait_set(RouterWait *wait)
+{
+	if (wait->set != NULL)
+		FreeWaitEventSet(wait->set);
+	wait->set = auc_create_wait_set(2 + lengthof(wait->sockets));
+	AddWaitEventToSet(wait->set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch,
+					  NULL);
+	AddWaitEventToSet(wait->set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET,
+					  NULL, NULL);
+	for (int i = 0; i < lengthof(wait->sockets); i++)
 	{
-		if (wait->set != NULL)
-			FreeWaitEventSet(wait->set);
-		wait->set = auc_create_wait_set(3);
-		AddWaitEventToSet(wait->set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch,
-						  NULL);
-		AddWaitEventToSet(wait->set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET,
-						  NULL, NULL);
-		wait->socket_pos = -1;
-		if (sock != PGINVALID_SOCKET)
-			wait->socket_pos = AddWaitEventToSet(wait->set, events, sock, NULL,
-												 NULL);
-		wait->socket_events = events;
-		wait->generation = auc_redis_generation(router->redis);
+		RouterSocket *sock = &wait->sockets[i];
+		pgsocket	fd = auc_redis_socket(sock->redis);
+
+		sock->pos = -1;
+		sock->events = auc_redis_events(sock->redis);
+		sock->generation = auc_redis_generation(sock->redis);
+		if (fd != PGINVALID_SOCKET)
+			sock->pos = AddWaitEventToSet(wait->set, sock->events, fd, NULL,
+										  sock);
 	}
-	else if (wait->socket_pos >= 0 && wait->socket_events != events)
+}
+
+static void
+prepare_wait(RouterWait *wait)
+{
+	bool		changed = wait->set == NULL;
+
+	for (int i = 0; i < lengthof(wait->sockets); i++)
+		changed |= socket_changed(&wait->sockets[i]);
+	if (changed)
+		make_wait_set(wait);
+	for (int i = 0; i < lengthof(wait->sockets); i++)
 	{
-		ModifyWaitEvent(wait->set, wait->socket_pos, events, NULL);
-		wait->socket_events = events;
+		RouterSocket *sock = &wait->sockets[i];
+		uint32		events = auc_redis_events(sock->redis);
+
+		if (sock->pos >= 0 && sock->events != events)
+		{
+			ModifyWaitEvent(wait->set, sock->pos, events, NULL);
+			sock->events = events;
+		}
+		sock->occurred = 0;
 	}
 }
 
 static void
 wait_for_work(AucRouter *router, RouterWait *wait)
 {
-	WaitEvent	occurred[3];
+	WaitEvent	occurred[2 + lengthof(wait->sockets)];
 	TimestampTz now = GetCurrentTimestamp();
-	uint32		events = 0;
 	int			n;
 
-	prepare_wait(router, wait);
+	prepare_wait(wait);
 	n = WaitEventSetWait(wait->set, sleep_ms(router, now), occurred,
 						 lengthof(occurred),
 						 auc_wait_event_new("AuctionRouterMain"));
 	for (int i = 0; i < n; i++)
 	{
+		RouterSocket *sock = occurred[i].user_data;
+
 		if (occurred[i].events & WL_LATCH_SET)
 			ResetLatch(MyLatch);
-		events |= occurred[i].events & (WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE);
+		if (sock != NULL)
+			sock->occurred = occurred[i].events;
 	}
-	if (events != 0 || GetCurrentTimestamp() >= auc_redis_deadline(router->redis))
-		auc_redis_io(router->redis, events, GetCurrentTimestamp());
+	now = GetCurrentTimestamp();
+	for (int i = 0; i < lengthof(wait->sockets); i++)
+	{
+		RouterSocket *sock = &wait->sockets[i];
+
+		if (sock->occurred != 0 || now >= auc_redis_deadline(sock->redis))
+			auc_redis_io(sock->redis, sock->occurred, now);
+	}
 }
 
 static AucRouter *
@@ -320,6 +363,7 @@ create_router(int server_index)
 											ALLOCSET_DEFAULT_SIZES);
 	router->redis = auc_redis_create(router->context);
 	router->redis_seen = AUC_REDIS_CLOSED;
+	auc_router_replicas_begin(router);
 	router->backoff = AUC_FIRST_BACKOFF_MS;
 	router->tickets = MemoryContextAlloc(router->context,
 										 auc_slot_count() * sizeof(AucTicket));
@@ -343,6 +387,8 @@ auc_router_main(Datum arg)
 
 	auc_worker_begin(AUC_WORKER_ROUTER, DatumGetInt32(arg));
 	router = create_router(DatumGetInt32(arg));
+	wait.sockets[0].redis = router->redis;
+	wait.sockets[1].redis = auc_router_replicas_redis(router);
 	read_options(router);
 	auc_router_read_lanes(router);
 	for (int i = 0; i < router->nlanes; i++)

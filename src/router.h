@@ -5,6 +5,7 @@
  * router_lane.c    a lane's part of a turn, its state, freeing the tail
  * router_take.c    taking a lane, comparing or recovering its log
  * router_append.c  appending to the log, trimming it
+ * router_replica.c what Redis' replicas have, over a second connection
  * router_decide.c  requests in ticket order, the rules, who waits for what
  * router_live.c    loading and letting go of auctions
  * router_sql.c     lanes, terms and positions in PostgreSQL
@@ -93,6 +94,11 @@ typedef struct AucRouterLane
 	bool		reading;		/* XRANGE is on its way */
 	bool		drain_due;		/* confirmed: wake the drain, after the verdicts */
 
+	uint64		replicated;		/* replicas have the log up to here */
+	uint64		marking;		/* ... or here, if the round on its way succeeds */
+	uint64		replica_need;	/* least position a waiter of level replica
+								 * depends on; 0: there is none */
+
 	int			nwaiters;
 	AucWaiter  *waiters;		/* room for every slot */
 	uint64		seen_applied;
@@ -159,6 +165,7 @@ typedef struct AucRelease
 } AucRelease;
 
 typedef struct AucRouterShadow AucRouterShadow; /* router_shadow.c */
+typedef struct AucRouterReplicas AucRouterReplicas; /* router_replica.c */
 
 typedef struct AucRouter
 {
@@ -169,6 +176,7 @@ typedef struct AucRouter
 	AucServerOptions options;
 	uint64		options_seen;	/* auc_server_options_generation() */
 	AucRedis   *redis;
+	AucRedisTarget target;		/* ... and where it is, or was last */
 	AucRedisStatus redis_seen;
 	TimestampTz connect_at;		/* not before */
 	int			backoff;		/* ms */
@@ -187,6 +195,7 @@ typedef struct AucRouter
 	int			nbooks;			/* auctions with check_book or rebuild_book */
 	TimestampTz books_at;		/* when to go on with them; 0: now */
 	bool		piece_sent;		/* of a rebuild, and has no answer yet */
+	AucRouterReplicas *replicas;
 	AucRouterShadow *shadow;	/* NULL until a bid is mirrored */
 	TimestampTz shadow_at;		/* when to go on with it; 0: now */
 } AucRouter;
@@ -230,6 +239,18 @@ extern void auc_router_lane_send(AucRouterLane *rl);
 extern void auc_router_put_state(AucRouterLane *rl, int64 auction_id,
 								 const AucState *state);
 extern void auc_router_lane_upkeep(AucRouterLane *rl, TimestampTz now);
+
+/* router_replica.c */
+extern void auc_router_replicas_begin(AucRouter *router);
+extern AucRedis *auc_router_replicas_redis(AucRouter *router);
+/* Else a bid of that level does not wait for them, but for the journal. */
+extern bool auc_router_replicas_there(AucRouter *router);
+/* Nothing that was confirmed before is true any more. */
+extern void auc_router_replicas_forget(AucRouterLane *rl);
+extern void auc_router_replicas_close(AucRouter *router, const char *why);
+extern void auc_router_replicas_tend(AucRouter *router, TimestampTz now);
+extern void auc_router_replicas_send(AucRouter *router, TimestampTz now);
+extern TimestampTz auc_router_replicas_deadline(AucRouter *router);
 
 /* router_decide.c */
 extern void auc_router_adopt(AucRouter *router);

@@ -10,7 +10,8 @@
  * A decided slot becomes a waiter of its lane: it is answered when the position
  * it depends on has reached the level asked for (rule 14).  For an accepted bid
  * that is its own record; for a rejected one the last record of its auction.
- * In a degraded lane the level is journal, whatever was asked for.
+ * The level is the auction's or the session's, whichever is higher; in a
+ * degraded lane it is journal, whatever was asked for.
  */
 #include "postgres.h"
 
@@ -32,7 +33,7 @@ level_reached(AucRouterLane *rl, uint64 need)
 		return AUC_LEVEL_JOURNAL;
 	if (need <= rl->log_last && rl->phase == AUC_PHASE_APPENDING &&
 		auc_lane_get_state(rl->lane) == AUC_LANE_NORMAL)
-		return AUC_LEVEL_REDIS;
+		return need <= rl->replicated ? AUC_LEVEL_REPLICA : AUC_LEVEL_REDIS;
 	return 0;
 }
 
@@ -132,6 +133,7 @@ auc_router_answer(AucRouterLane *rl)
 	int			kept = 0;
 	bool		wanted = !rl->ready || rl->full ||
 	rl->phase == AUC_PHASE_READING || rl->phase == AUC_PHASE_APPLYING;
+	bool		there = auc_router_replicas_there(rl->router);
 
 	/* the notices that belong to this "applied" were written before it */
 	pg_read_barrier();
@@ -139,6 +141,7 @@ auc_router_answer(AucRouterLane *rl)
 	rl->seen_applied = applied;
 	if (auc_lane_get_state(rl->lane) == AUC_LANE_FENCED)
 		answer_fenced(rl);
+	rl->replica_need = 0;
 	for (int i = 0; i < rl->nwaiters; i++)
 	{
 		AucWaiter  *waiter = &rl->waiters[i];
@@ -149,8 +152,12 @@ auc_router_answer(AucRouterLane *rl)
 		else
 		{
 			if (waiter->level == AUC_LEVEL_JOURNAL ||
+				(waiter->level == AUC_LEVEL_REPLICA && !there) ||
 				auc_lane_get_state(rl->lane) != AUC_LANE_NORMAL)
 				wanted = true;
+			if (waiter->level == AUC_LEVEL_REPLICA &&
+				(rl->replica_need == 0 || waiter->need < rl->replica_need))
+				rl->replica_need = waiter->need;
 			rl->waiters[kept++] = *waiter;
 		}
 	}
@@ -232,6 +239,7 @@ decide_bid(AucLive *live, int index)
 	AucRouterLane *rl = live->lane;
 	AucSlot    *slot = auc_slot(index);
 	bool		buy = slot->kind == AUC_REQUEST_BUY;
+	AucLevel	level = Max(live->auction.level, slot->wanted_level);
 	AucRecord	record;
 
 	slot->lane = rl->index;
@@ -239,7 +247,7 @@ decide_bid(AucLive *live, int index)
 					&live->state, &slot->verdict);
 	if (!slot->verdict.accepted)
 	{
-		answer_at(rl, index, live->auction.level, live->last_position);
+		answer_at(rl, index, level, live->last_position);
 		return;
 	}
 	record.attributes_len = slot->attributes_len;
@@ -254,7 +262,7 @@ decide_bid(AucLive *live, int index)
 	auc_record_accept(&record, &live->auction, &slot->verdict, buy,
 					  slot->u.attributes, &live->state);
 	append(live, slot, &record, slot->u.attributes);
-	answer_at(rl, index, live->auction.level, record.position);
+	answer_at(rl, index, level, record.position);
 }
 
 static void

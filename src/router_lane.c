@@ -112,6 +112,7 @@ auc_router_lane_begin(AucRouterLane *rl)
 	rl->phase = AUC_PHASE_NONE;
 	rl->logged_off = pg_atomic_read_u64(&lane->freed_off);
 	rl->log_last = pg_atomic_read_u64(&lane->confirmed);
+	auc_router_replicas_forget(rl);
 	rl->term = pg_atomic_read_u64(&lane->term);
 	/* the predecessor may have left some unread; reading one twice is harmless */
 	rl->seen_notices = pg_atomic_read_u64(&lane->notices);

@@ -87,6 +87,7 @@ take(AucRouterLane *rl)
 	char		instance[24];
 	int			len;
 
+	auc_router_replicas_forget(rl);
 	auc_redis_begin_script(redis, AUC_SCRIPT_TAKE, 2, 3);
 	len = auc_router_log_key(rl, key);
 	auc_redis_arg(redis, key, len);

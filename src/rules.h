@@ -51,7 +51,8 @@ typedef enum AucRoute
 typedef enum AucLevel
 {
 	AUC_LEVEL_REDIS = 1,		/* confirmed by Redis, and in the tail */
-	AUC_LEVEL_JOURNAL = 2		/* committed and flushed by PostgreSQL */
+	AUC_LEVEL_REPLICA,			/* the same, and by its replicas */
+	AUC_LEVEL_JOURNAL			/* committed and flushed by PostgreSQL */
 } AucLevel;
 
 typedef enum AucReason
@@ -98,7 +99,7 @@ typedef struct AucAuction
 	int64_t		extend_by;		/* >= extend_window */
 	int64_t		extend_limit;	/* the latest end; INT64_MAX: none */
 	AucKind		kind;
-	AucLevel	level;			/* durability of its accepted bids */
+	AucLevel	level;			/* least durability of its bids */
 } AucAuction;
 
 /* What bids change. Every record carries all of it (rule 4). */
@@ -192,5 +193,9 @@ extern const char *auc_reason_name(AucReason reason);
 extern const char *auc_status_name(AucStatus status);
 extern const char *auc_route_name(AucRoute route);
 extern const char *auc_level_name(AucLevel level);
+/* The highest one for a name or letter that is none. */
+extern AucLevel auc_level_of_name(const char *name);
+extern char auc_level_letter(AucLevel level);	/* in a state row */
+extern AucLevel auc_level_of_letter(char letter);
 
 #endif							/* AUC_RULES_H */

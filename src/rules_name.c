@@ -3,9 +3,11 @@
  *
  * Names as SQL shows them.  The switches have no default, so that a compiler
  * names the one that lacks a new value.  A value that is none of its enum's
- * can only come from a damaged row; it is shown as "unknown".
+ * can only come from a damaged row; it is shown as "unknown".  A level is also
+ * read: of a damaged row, as the one that promises most.
  */
 #include <stddef.h>
+#include <string.h>
 
 #include "rules.h"
 
@@ -71,15 +73,51 @@ auc_route_name(AucRoute route)
 	return "unknown";
 }
 
+static const struct
+{
+	AucLevel	level;
+	char		letter;
+	const char *name;
+}			levels[] = {
+	{AUC_LEVEL_REDIS, 'r', "redis"},
+	{AUC_LEVEL_REPLICA, 'p', "replica"},
+	{AUC_LEVEL_JOURNAL, 'j', "journal"},
+};
+
+#define NLEVELS		(sizeof(levels) / sizeof(levels[0]))
+
 const char *
 auc_level_name(AucLevel level)
 {
-	switch (level)
-	{
-		case AUC_LEVEL_REDIS:
-			return "redis";
-		case AUC_LEVEL_JOURNAL:
-			return "journal";
-	}
+	for (size_t i = 0; i < NLEVELS; i++)
+		if (levels[i].level == level)
+			return levels[i].name;
 	return "unknown";
+}
+
+AucLevel
+auc_level_of_name(const char *name)
+{
+	for (size_t i = 0; i < NLEVELS; i++)
+		if (strcmp(levels[i].name, name) == 0)
+			return levels[i].level;
+	return AUC_LEVEL_JOURNAL;
+}
+
+char
+auc_level_letter(AucLevel level)
+{
+	for (size_t i = 0; i < NLEVELS; i++)
+		if (levels[i].level == level)
+			return levels[i].letter;
+	return 'j';
+}
+
+AucLevel
+auc_level_of_letter(char letter)
+{
+	for (size_t i = 0; i < NLEVELS; i++)
+		if (levels[i].letter == letter)
+			return levels[i].level;
+	return AUC_LEVEL_JOURNAL;
 }

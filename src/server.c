@@ -57,6 +57,7 @@ static bool parse_host(const Option *option, const char *value, void *to);
 static bool parse_prefix(const Option *option, const char *value, void *to);
 static bool parse_number(const Option *option, const char *value, void *to);
 static bool parse_timeout(const Option *option, const char *value, void *to);
+static bool parse_boolean(const Option *option, const char *value, void *to);
 
 static const Option options[] = {
 	{"host", ForeignServerRelationId, parse_host, AT(host),
@@ -75,6 +76,13 @@ static const Option options[] = {
 	{"command_timeout", ForeignServerRelationId, parse_timeout,
 		AT(target.command_timeout), 1, TIMEOUT_MAX, "1000", false,
 	"a time from 1 ms to 1 h; without a unit, milliseconds."},
+	{"replicas", ForeignServerRelationId, parse_number, AT(replica.count),
+	1, 1000, "1", false, "an integer from 1 to 1000."},
+	{"replica_timeout", ForeignServerRelationId, parse_timeout,
+		AT(replica.timeout), 1, TIMEOUT_MAX, "100", false,
+	"a time from 1 ms to 1 h; without a unit, milliseconds."},
+	{"replica_fsync", ForeignServerRelationId, parse_boolean,
+		AT(replica.fsync), 0, 1, "false", false, "true or false."},
 	{"username", UserMappingRelationId, parse_text, AT(target.username),
 	1, ROOM(target.username), NULL, false, "1 to 127 bytes."},
 	{"password", UserMappingRelationId, parse_text, AT(target.password),
@@ -153,6 +161,16 @@ parse_timeout(const Option *option, const char *value, void *to)
 	if (!parse_int(value, &number, GUC_UNIT_MS, NULL))
 		return false;
 	return in_range(option, number, to);
+}
+
+static bool
+parse_boolean(const Option *option, const char *value, void *to)
+{
+	bool		on;
+
+	if (!parse_bool(value, &on))
+		return false;
+	return in_range(option, on, to);
 }
 
 static void

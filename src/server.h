@@ -13,11 +13,20 @@
 #include "redis_conn.h"
 #include "redis_script.h"
 
+/* What durability "replica" asks for. */
+typedef struct AucReplicaOptions
+{
+	int			count;
+	int			timeout;		/* ms */
+	int			fsync;			/* 1: synced by them, not only received */
+} AucReplicaOptions;
+
 typedef struct AucServerOptions
 {
 	char		host[256];		/* name, numeric address, or /path */
 	char		prefix[AUC_PREFIX_MAX];
 	AucRedisTarget target;		/* address is "" if host is a name */
+	AucReplicaOptions replica;	/* last: not of the connection that bids use */
 } AucServerOptions;
 
 /* In a transaction.  false: there is no such server any more. */

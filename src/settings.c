@@ -6,6 +6,7 @@
 #include <limits.h>
 
 #include "miscadmin.h"
+#include "rules.h"
 #include "settings.h"
 #include "utils/guc.h"
 
@@ -16,6 +17,7 @@ int			auc_guc_shadow_queue = 1024;
 int			auc_guc_slots = 512;
 int			auc_guc_tail_size = 32 * 1024;
 
+int			auc_guc_durability = AUC_LEVEL_REDIS;
 int			auc_guc_overload_timeout = 5000;
 int			auc_guc_drain_delay = 5;
 int			auc_guc_drain_batch = 4000;
@@ -119,6 +121,13 @@ static const AucIntSetting size_settings[] = {
 		&auc_guc_tail_size, 64, 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB},
 };
 
+static const struct config_enum_entry levels[] = {
+	{"redis", AUC_LEVEL_REDIS, false},
+	{"replica", AUC_LEVEL_REPLICA, false},
+	{"journal", AUC_LEVEL_JOURNAL, false},
+	{NULL, 0, false}
+};
+
 static void
 define_ints(const AucIntSetting *settings, int n)
 {
@@ -135,6 +144,11 @@ void
 auc_settings_define(void)
 {
 	define_ints(int_settings, lengthof(int_settings));
+	DefineCustomEnumVariable("auction.durability",
+							 "Least level that bids of the session wait for on route redis.",
+							 "An auction that asks for more gets more.",
+							 &auc_guc_durability, AUC_LEVEL_REDIS, levels,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("auction.guard",
 							 "Rolls the rollout back when route redis breaks a limit.",
 							 "See the settings auction.guard_*.",

@@ -17,6 +17,7 @@ extern int	auc_guc_shadow_queue;	/* entries a server */
 extern int	auc_guc_slots;
 extern int	auc_guc_tail_size;	/* kB a lane */
 
+extern int	auc_guc_durability; /* AucLevel */
 extern int	auc_guc_overload_timeout;	/* ms */
 extern int	auc_guc_drain_delay;	/* ms */
 extern int	auc_guc_drain_batch;	/* records a transaction */

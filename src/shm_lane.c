@@ -60,6 +60,7 @@ init_server(AucServer *server)
 	pg_atomic_init_u32(&server->drain_paused, 0);
 	pg_atomic_init_u32(&server->drain_idle, 0);
 	pg_atomic_init_u32(&server->redis_ready, 0);
+	pg_atomic_init_u32(&server->replicas, AUC_REPLICAS_UNKNOWN);
 	SpinLockInit(&server->lock);
 }
 
@@ -73,6 +74,7 @@ init_lane(AucLane *lane)
 	pg_atomic_init_u64(&lane->published, 0);
 	pg_atomic_init_u64(&lane->published_off, 0);
 	pg_atomic_init_u64(&lane->confirmed, 0);
+	pg_atomic_init_u64(&lane->replicated, 0);
 	pg_atomic_init_u64(&lane->apply_limit, 0);
 	pg_atomic_init_u64(&lane->freed_off, 0);
 	pg_atomic_init_u64(&lane->log_length, 0);

@@ -8,8 +8,9 @@
  * a cached index can be checked without the lock.
  *
  * Who writes what (everything else: "identity", immutable while bound)
- *   router   lane: published, published_off, confirmed, apply_limit, state,
- *            term, freed_off, log_length, since; server: redis_*
+ *   router   lane: published, published_off, confirmed, replicated,
+ *            apply_limit, state, term, freed_off, log_length, since;
+ *            server: redis_*, replicas
  *   drain    lane: applied, applied_off, applied_at, quarantine notices
  *   steward  server: resolved address (under the server's spinlock)
  * Each is one aligned 64-bit (32-bit) atomic; the writer stores in the order
@@ -75,6 +76,7 @@ typedef struct AucLane
 	pg_atomic_uint64 published_off; /* ... and where it ends; this store makes
 									 * a batch visible (rule 6) */
 	pg_atomic_uint64 confirmed;
+	pg_atomic_uint64 replicated;	/* by enough replicas; 0: not known */
 	pg_atomic_uint64 apply_limit;
 	pg_atomic_uint64 freed_off; /* the tail before it may be overwritten */
 	pg_atomic_uint64 log_length;	/* entries, as last asked */
@@ -121,6 +123,7 @@ typedef struct AucServer
 	pg_atomic_uint32 drain_idle;	/* drain: 1 while it sleeps until something
 									 * may be applied; the router clears it */
 	pg_atomic_uint32 redis_ready;	/* connected and greeted */
+	pg_atomic_uint32 replicas;	/* that the last WAIT has counted */
 
 	slock_t		lock;			/* protects the rest, copied out quickly */
 	uint32		resolve_request;	/* router: counts wishes to resolve again */
@@ -132,6 +135,8 @@ typedef struct AucServer
 } AucServer;
 
 #define AUC_NO_PROC		PG_UINT32_MAX
+#define AUC_REPLICAS_UNKNOWN	PG_UINT32_MAX
+#define AUC_REPLICAS_MAX		1000
 
 extern Size auc_lane_shmem_size(void);
 extern void auc_lane_shmem_init(bool found, void *space);

@@ -89,6 +89,7 @@ typedef struct AucSlot
 	int64		at;
 	bool		force;			/* CLOSE: also before ends_at; MOVE: also if it
 								 * has to wait for who holds the lock */
+	AucLevel	wanted_level;	/* bids: the session's, at least */
 	bool		has_request_id;
 	uint8		request_id[16];
 	uint32		attributes_len;

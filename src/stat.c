@@ -29,7 +29,7 @@ PG_FUNCTION_INFO_V1(auction_pause_drain);
 PG_FUNCTION_INFO_V1(auction_resume_drain);
 
 /* Columns of auction._stat_lanes(). */
-#define STAT_COLUMNS	19
+#define STAT_COLUMNS	21
 /* wait_applied: how often to look whether a lane is ready. */
 #define LOOK_MS			20
 
@@ -63,6 +63,7 @@ lane_values(AucLane *lane, Datum *values, bool *isnull)
 {
 	uint64		freed_off = pg_atomic_read_u64(&lane->freed_off);
 	uint64		applied = pg_atomic_read_u64(&lane->applied);
+	uint64		replicated;
 	uint64		confirmed;
 	uint64		published;
 	uint64		published_off;
@@ -70,6 +71,7 @@ lane_values(AucLane *lane, Datum *values, bool *isnull)
 	uint64		rate = pg_atomic_read_u64(&lane->tail_rate);
 	uint64		used;
 
+	replicated = pg_atomic_read_u64(&lane->replicated);
 	pg_read_barrier();
 	confirmed = pg_atomic_read_u64(&lane->confirmed);
 	published = pg_atomic_read_u64(&lane->published);
@@ -96,6 +98,8 @@ lane_values(AucLane *lane, Datum *values, bool *isnull)
 	values[12] = Int64GetDatum(pg_atomic_read_u64(&lane->log_length));
 	values[13] = Int32GetDatum(pg_atomic_read_u32(&lane->applied_wanted));
 	values[14] = BoolGetDatum(pg_atomic_read_u32(&lane->drain_stopped) != 0);
+	isnull[19] = replicated == 0;
+	values[19] = Int64GetDatum(replicated);
 }
 
 static void
@@ -103,6 +107,7 @@ server_values(AucServer *server, Datum *values, bool *isnull)
 {
 	char		error[sizeof(server->error)];
 	TimestampTz error_at;
+	uint32		replicas = pg_atomic_read_u32(&server->replicas);
 
 	SpinLockAcquire(&server->lock);
 	memcpy(error, server->error, sizeof(error));
@@ -114,6 +119,8 @@ server_values(AucServer *server, Datum *values, bool *isnull)
 	values[16] = BoolGetDatum(pg_atomic_read_u32(&server->redis_ready) != 0);
 	put_text(error, &values[17], &isnull[17]);
 	put_time(error_at, &values[18], &isnull[18]);
+	isnull[20] = replicas == AUC_REPLICAS_UNKNOWN;
+	values[20] = Int32GetDatum((int32) replicas);
 }
 
 /* One row for each bound lane of this database; none without the library. */

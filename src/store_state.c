@@ -266,8 +266,7 @@ store_parse(TupleTableSlot *slot, AucRow *row)
 	if (!isnull)
 		row->auction.increments = auc_increments_of_array(value);
 	row->auction.kind = (AucKind) column_char(slot, COL_KIND);
-	row->auction.level = column_char(slot, COL_DURABILITY) == 'j' ?
-		AUC_LEVEL_JOURNAL : AUC_LEVEL_REDIS;
+	row->auction.level = auc_level_of_letter(column_char(slot, COL_DURABILITY));
 
 	row->state.ends_at = column_int64(slot, COL_ENDS_AT);
 	row->state.last_at = column_int64(slot, COL_LAST_AT);
@@ -369,8 +368,7 @@ fill_auction(TupleTableSlot *slot, const AucRow *row)
 			   auction->extend_limit == PG_INT64_MAX);
 	set_column(slot, COL_KIND, CharGetDatum((char) auction->kind), false);
 	set_column(slot, COL_DURABILITY,
-			   CharGetDatum(auction->level == AUC_LEVEL_JOURNAL ? 'j' : 'r'),
-			   false);
+			   CharGetDatum(auc_level_letter(auction->level)), false);
 	fill_route(slot, row);
 	set_column(slot, COL_INCREMENT_TABLE,
 			   row->increment_table == NULL ? (Datum) 0 :

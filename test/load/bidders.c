@@ -17,6 +17,8 @@
  *
  * SIGTERM ends the sending; the bids under way are still waited for.
  *
+ * With --durability each verdict's level is held against what was asked for.
+ *
  * The program ends with 0 if every bid got some outcome; counts and latencies
  * go to standard output, answers to a file (bidders_report.c).
  */
@@ -42,6 +44,7 @@ typedef struct Client
 	bool		broken;			/* its connection is to be made again */
 	bool		failed;			/* its last one failed: go slowly */
 	int64_t		not_before;		/* of the next attempt or bid */
+	Level		level;			/* asked for; LEVEL_NONE: none in particular */
 	Answer		bid;
 	bool		have_outcome;	/* of the bid under way */
 } Client;
@@ -49,6 +52,7 @@ typedef struct Client
 static const char *conninfo = "";
 static const char *answers_path = NULL;
 static const char *via = "place_bid";
+static const char *durability = NULL;	/* NULL: the session's default */
 static int	nclients = 8;
 static double seconds = 5;
 static long nbids = 0;			/* 0: until the time is over */
@@ -136,8 +140,8 @@ bid_statement(void)
 		return "INSERT INTO auction.bids"
 			" (auction_id, user_id, amount, request_id)"
 			" VALUES ($1, $2, $3, $4)"
-			" RETURNING true, NULL::text, bid_no, amount";
-	return "SELECT accepted, reason, bid_no, price"
+			" RETURNING true, NULL::text, bid_no, amount, NULL::text";
+	return "SELECT accepted, reason, bid_no, price, durability"
 		" FROM auction.place_bid($1, $2, $3, $4)";
 }
 
@@ -155,6 +159,16 @@ client_connect(Client *client)
 		return false;
 	res = PQprepare(client->conn, "bid", bid_statement(), 4, types);
 	good = PQresultStatus(res) == PGRES_COMMAND_OK;
+	if (good && client->level != LEVEL_NONE)
+	{
+		char		command[80];
+
+		snprintf(command, sizeof(command), "SET auction.durability = %s",
+				 level_names[client->level]);
+		PQclear(res);
+		res = PQexec(client->conn, command);
+		good = PQresultStatus(res) == PGRES_COMMAND_OK;
+	}
 	if (!good)
 		fprintf(stderr, "bidders: %s", PQerrorMessage(client->conn));
 	PQclear(res);
@@ -205,6 +219,8 @@ client_send(Client *client, int64_t now)
 	values[3] = client->bid.request_id;
 	client->bid.sent = now;
 	client->bid.bid_no = 0;
+	client->bid.asked = client->level;
+	client->bid.level = LEVEL_NONE;
 	client->have_outcome = false;
 	client->busy = true;
 	sent_bids++;
@@ -260,6 +276,7 @@ client_result(Client *client, PGresult *res)
 		client->bid.why = accepted ? "" : keep(PQgetvalue(res, 0, 1));
 		if (accepted)
 			client->bid.bid_no = strtoll(PQgetvalue(res, 0, 2), NULL, 10);
+		client->bid.level = level_of_name(PQgetvalue(res, 0, 4));
 		if (!PQgetisnull(res, 0, 3))
 		{
 			int64_t		told = strtoll(PQgetvalue(res, 0, 3), NULL, 10);
@@ -427,6 +444,8 @@ usage(void)
 			"  --increment N        of the auctions (1)\n"
 			"  --raise N            a bid raises by 1..N increments (3)\n"
 			"  --via place_bid|insert\n"
+			"  --durability redis|replica|journal   asked for, or mixed: a third\n"
+			"                       of the clients each (the session's default)\n"
 			"  --answers FILE       a line for each bid\n"
 			"  --progress 0|1       a line for each second\n");
 	exit(2);
@@ -448,6 +467,8 @@ read_options(int argc, char **argv)
 			answers_path = value;
 		else if (strcmp(name, "via") == 0)
 			via = value;
+		else if (strcmp(name, "durability") == 0)
+			durability = value;
 		else if (strcmp(name, "clients") == 0)
 			nclients = atoi(value);
 		else if (strcmp(name, "seconds") == 0)
@@ -480,6 +501,9 @@ read_options(int argc, char **argv)
 	if (last_auction < first_auction || nclients < 1 || nusers < 1 ||
 		max_raise < 1)
 		usage();
+	if (durability != NULL && strcmp(durability, "mixed") != 0 &&
+		level_of_name(durability) == LEVEL_NONE)
+		usage();
 }
 
 int
@@ -492,6 +516,9 @@ main(int argc, char **argv)
 	clients = calloc(nclients, sizeof(Client));
 	prices = calloc(last_auction - first_auction + 1, sizeof(int64_t));
 	report_open(answers_path, progress);
+	for (i = 0; i < nclients && durability != NULL; i++)
+		clients[i].level = strcmp(durability, "mixed") != 0 ?
+			level_of_name(durability) : (Level) (LEVEL_REDIS + i % 3);
 	for (i = 0; i < nclients; i++)
 		if (!client_connect(&clients[i]))
 		{

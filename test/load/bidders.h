@@ -16,6 +16,19 @@ typedef enum Outcome
 	OUTCOME_COUNT
 } Outcome;
 
+/* Of durability, ascending. */
+typedef enum Level
+{
+	LEVEL_NONE,					/* none asked for; or none told */
+	LEVEL_REDIS,
+	LEVEL_REPLICA,
+	LEVEL_JOURNAL,
+	LEVEL_COUNT
+} Level;
+
+extern const char *const level_names[LEVEL_COUNT];
+extern Level level_of_name(const char *name);
+
 /* One bid as it was sent, and what was answered. */
 typedef struct Answer
 {
@@ -25,6 +38,8 @@ typedef struct Answer
 	char		request_id[37];
 	Outcome		outcome;
 	int64_t		bid_no;			/* 0 unless accepted */
+	Level		asked;
+	Level		level;			/* told with the verdict */
 	const char *why;			/* reason or SQLSTATE, "" if accepted */
 	int64_t		sent;			/* microseconds, monotonic */
 	int64_t		answered;

@@ -7,6 +7,7 @@
  * a line; with --progress each second adds "tick SECOND BIDS ACCEPTED" before.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "bidders.h"
 
@@ -17,7 +18,13 @@ static const char *const outcome_names[OUTCOME_COUNT] = {
 static FILE *answers = NULL;
 static int	show_progress = 0;
 
+const char *const level_names[LEVEL_COUNT] = {
+	"none", "redis", "replica", "journal"
+};
+
 static long counts[OUTCOME_COUNT];
+static long levels[LEVEL_COUNT];	/* of verdicts */
+static long below = 0;			/* ... with less than was asked for */
 static uint32_t *latencies = NULL;	/* of bids with a verdict, in us */
 static size_t nlatencies = 0;
 static size_t maxlatencies = 0;
@@ -32,6 +39,17 @@ static int	tick = 0;
 static long tick_bids = 0;
 static long tick_accepted = 0;
 
+
+Level
+level_of_name(const char *name)
+{
+	int			level;
+
+	for (level = LEVEL_COUNT - 1; level > LEVEL_NONE; level--)
+		if (strcmp(level_names[level], name) == 0)
+			break;
+	return (Level) level;
+}
 
 void
 report_open(const char *answers_path, int progress)
@@ -75,6 +93,9 @@ report_answer(const Answer *answer)
 		answer->outcome == OUTCOME_REJECTED)
 	{
 		remember_latency(answer->answered - answer->sent);
+		levels[answer->level]++;
+		if (answer->level != LEVEL_NONE && answer->level < answer->asked)
+			below++;
 		if (last_verdict != 0 &&
 			answer->answered - last_verdict > longest_gap)
 			longest_gap = answer->answered - last_verdict;
@@ -145,6 +166,9 @@ report_close(void)
 	qsort(latencies, nlatencies, sizeof(uint32_t), compare_latency);
 	for (i = 0; i < OUTCOME_COUNT; i++)
 		printf("%s %ld\n", outcome_names[i], counts[i]);
+	for (i = LEVEL_REDIS; i < LEVEL_COUNT; i++)
+		printf("level_%s %ld\n", level_names[i], levels[i]);
+	printf("below_level %ld\n", below);
 	printf("seconds %.3f\n", seconds);
 	printf("bids_per_second %.0f\n",
 		   seconds > 0 ? (double) nlatencies / seconds : 0);

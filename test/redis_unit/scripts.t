@@ -176,7 +176,7 @@ for my $file (glob "$lua_dir/*.lua")
 	$sha{$name} = redis('SCRIPT', 'LOAD', $source);
 	like($sha{$name}, qr/^[0-9a-f]{40}$/, "$name loads");
 }
-is(join(' ', sort keys %sha), 'append book rebuild remove shadow take',
+is(join(' ', sort keys %sha), 'append book mark rebuild remove shadow take',
 	'these are all scripts');
 
 # --- take
@@ -246,6 +246,23 @@ redis('RENAME', '{a:1}:x', $log);
 redis('RENAME', $term, '{a:1}:x');
 nothing_changes('a term that has vanished',
 	sub { append(10, 2, 3, 3, first => 3) }, [ 'TERM', '' ]);
+redis('RENAME', '{a:1}:x', $term);
+
+# --- mark
+
+sub mark { return script('mark', [$term], @_); }
+
+nothing_changes('mark under a lower term', sub { mark(9, 2) }, [ 'TERM', 10 ]);
+nothing_changes('mark under a higher term', sub { mark(11, 2) },
+	[ 'TERM', 10 ]);
+nothing_changes('mark beyond the log', sub { mark(10, 3) }, [ 'LAST', 2 ]);
+is_deeply(mark(10, 1), ['OK'], 'mark before the end of the log');
+is_deeply(mark(10, 2), ['OK'], 'mark at its end');
+is(redis('HGET', $term, 'marked'), 2, 'it writes the position down');
+is(redis('HGET', $term, 'last'), 2, 'and nothing else');
+redis('RENAME', $term, '{a:1}:x');
+nothing_changes('mark where the lane is not', sub { mark(10, 2) },
+	[ 'TERM', '' ]);
 redis('RENAME', '{a:1}:x', $term);
 
 # --- append: effects

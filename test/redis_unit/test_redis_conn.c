@@ -11,6 +11,7 @@
 #include "storage/latch.h"
 
 #include "harness.h"
+#include "redis_version.h"
 #include "tap.h"
 
 static AucRedis *conn;
@@ -64,6 +65,7 @@ static void
 test_greeting(void)
 {
 	uint32		generation = auc_redis_generation(conn);
+	char		text[80];
 
 	ok(strlen(auc_redis_run_id(conn)) == 40, "a run id of 40 digits");
 	ok(auc_redis_error(conn)[0] == '\0', "no error");
@@ -75,7 +77,12 @@ test_greeting(void)
 	   auc_redis_status(conn) == AUC_REDIS_READY,
 	   "an error reply is a reply like any other");
 
+	snprintf(text, sizeof(text), "%s", ask(1, "INFO", "server", "")->text);
+	ok(auc_redis_waitaof(conn) == auc_redis_version_waitaof(text),
+	   "what it says of WAITAOF is what its version says");
+
 	auc_redis_close(conn, "enough");
+	ok(!auc_redis_waitaof(conn), "nothing is known of a Redis that is away");
 	ok(auc_redis_status(conn) == AUC_REDIS_CLOSED &&
 	   auc_redis_socket(conn) == PGINVALID_SOCKET && external_fds == 0,
 	   "closed, the socket is given back");

@@ -289,8 +289,8 @@ foreach my $error (@errors)
 			with => "-$error\r\n");
 		finish_step("$error as answer $message", 1, 1);
 	}
-	# SELECT, INFO, six scripts, two lanes that are taken, two logs
-	foreach my $message ($all ? (1 .. 12) : (1 + $place++ % 12))
+	# SELECT, INFO, seven scripts, two lanes that are taken, two logs
+	foreach my $message ($all ? (1 .. 13) : (1 + $place++ % 13))
 	{
 		lose_answer("$error as answer $message of the connection",
 			'replace', message => $message, since => 'connect',

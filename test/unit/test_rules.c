@@ -305,20 +305,36 @@ test_names(void)
 	ok(is(auc_route_name(AUC_ROUTE_TABLE), "table") &&
 	   is(auc_route_name(AUC_ROUTE_REDIS), "redis"), "names of routes");
 	ok(is(auc_level_name(AUC_LEVEL_REDIS), "redis") &&
+	   is(auc_level_name(AUC_LEVEL_REPLICA), "replica") &&
 	   is(auc_level_name(AUC_LEVEL_JOURNAL), "journal"), "names of levels");
+	ok(auc_level_of_name("redis") == AUC_LEVEL_REDIS &&
+	   auc_level_of_name("replica") == AUC_LEVEL_REPLICA &&
+	   auc_level_of_name("journal") == AUC_LEVEL_JOURNAL,
+	   "levels by their names");
+	ok(AUC_LEVEL_REDIS < AUC_LEVEL_REPLICA &&
+	   AUC_LEVEL_REPLICA < AUC_LEVEL_JOURNAL, "the order of levels");
+	ok(auc_level_of_name("tape") == AUC_LEVEL_JOURNAL &&
+	   auc_level_of_letter('?') == AUC_LEVEL_JOURNAL &&
+	   auc_level_letter((AucLevel) 0) == 'j',
+	   "an unknown level is taken for the highest");
 	ok(is(auc_reason_name((AucReason) 99), "unknown") &&
 	   is(auc_status_name((AucStatus) '?'), "unknown") &&
 	   is(auc_route_name((AucRoute) '?'), "unknown") &&
 	   is(auc_level_name((AucLevel) 0), "unknown"),
 	   "what a damaged row holds is unknown");
 
-	/* They are stored: letters in rows and records, levels in rows. */
+	/* They are stored, in rows and records. */
 	ok(AUC_STATUS_OPEN == 'o' && AUC_STATUS_CLOSED == 'c' &&
 	   AUC_STATUS_CONSOLIDATED == 'h' && AUC_STATUS_CANCELLED == 'x' &&
 	   AUC_STATUS_QUARANTINED == 'q' && AUC_KIND_OPEN == 'o' &&
 	   AUC_KIND_PROXY == 'p' && AUC_ROUTE_TABLE == 't' &&
-	   AUC_ROUTE_REDIS == 'r' && AUC_LEVEL_REDIS == 1 &&
-	   AUC_LEVEL_JOURNAL == 2, "stored values stay what they are");
+	   AUC_ROUTE_REDIS == 'r' && auc_level_of_letter('r') == AUC_LEVEL_REDIS &&
+	   auc_level_of_letter('p') == AUC_LEVEL_REPLICA &&
+	   auc_level_of_letter('j') == AUC_LEVEL_JOURNAL &&
+	   auc_level_letter(AUC_LEVEL_REDIS) == 'r' &&
+	   auc_level_letter(AUC_LEVEL_REPLICA) == 'p' &&
+	   auc_level_letter(AUC_LEVEL_JOURNAL) == 'j',
+	   "stored values stay what they are");
 }
 
 /*

@@ -11,13 +11,16 @@ use Carp;
 use File::Path qw(remove_tree);
 use IPC::Run ();
 use POSIX ":sys_wait_h";
+use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(usleep time);
 
 my @all;
 
 # Options: appendonly (yes), appendfsync (everysec), conf (more lines); env, a
-# hash of what is added to its environment; limits, shell commands before it.
+# hash of what is added to its environment; limits, shell commands before it;
+# port (1: listens on a free port of 127.0.0.1, too, so that it can have
+# replicas), replica_of (a Redis with a port).
 sub new
 {
 	my ($class, %opt) = @_;
@@ -27,10 +30,13 @@ sub new
 		dir => $dir,
 		appendonly => $opt{appendonly} // 'yes',
 		appendfsync => $opt{appendfsync} // 'everysec',
+		port => $opt{port} ? PostgreSQL::Test::Cluster::get_free_port() : 0,
 		conf => $opt{conf} // '',
 		env => $opt{env} // {},
 		limits => $opt{limits}
 	}, $class;
+	$self->{conf} .= "\nreplicaof 127.0.0.1 $opt{replica_of}{port}"
+	  if $opt{replica_of};
 	push @all, $self;
 	return $self;
 }
@@ -48,7 +54,9 @@ sub start
 	my $file = "$self->{dir}/redis.conf";
 	open my $conf, '>', $file or croak "could not write $file: $!";
 	print $conf <<"CONF";
-port 0
+port $self->{port}
+bind 127.0.0.1
+repl-diskless-sync-delay 0
 unixsocket $self->{dir}/redis.sock
 dir $self->{dir}
 pidfile $self->{dir}/redis.pid
