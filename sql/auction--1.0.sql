@@ -14,6 +14,37 @@
  * Public objects carry a COMMENT with meaning, units, NULLs and errors.
  */
 
+/* ---- the schema ---- */
+
+-- One that was there before may have been made by somebody who waits for this:
+-- its owner could drop what is in it, and what is in it already could be called
+-- in place of ours.
+DO $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_catalog.pg_namespace n
+			JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+		WHERE n.nspname OPERATOR(pg_catalog.=) 'auction' AND NOT r.rolsuper)
+	THEN
+		RAISE insufficient_privilege USING
+			MESSAGE = 'schema "auction" belongs to another role',
+			HINT = 'Drop or rename it; CREATE EXTENSION makes its own.';
+	END IF;
+	IF EXISTS (SELECT FROM pg_catalog.pg_depend d
+		WHERE d.refclassid OPERATOR(pg_catalog.=)
+				'pg_catalog.pg_namespace'::pg_catalog.regclass
+			AND d.refobjid OPERATOR(pg_catalog.=)
+				'auction'::pg_catalog.regnamespace
+			AND d.deptype OPERATOR(pg_catalog.=) 'n'
+			AND d.classid OPERATOR(pg_catalog.<>)
+				'pg_catalog.pg_extension'::pg_catalog.regclass)
+	THEN
+		RAISE duplicate_schema USING
+			MESSAGE = 'schema "auction" has objects in it already',
+			HINT = 'Drop or rename it; CREATE EXTENSION makes its own.';
+	END IF;
+END
+$$;
+
 /* ---- tables: what users enter ---- */
 
 -- API: public
