@@ -4,15 +4,17 @@
  *
  *   crowd [OPTION VALUE]... FIRST_AUCTION LAST_AUCTION
  *
- * Three kinds of processes, each with a connection of its own:
+ * Four kinds of processes, each with a connection of its own:
  *   bidders  place_bid, place_bids, INSERT, buy_now; alone and in transactions
  *            that commit or roll back; cancelled, cut off (crowd_bids.c)
  *   movers   set_route, the same ways, and killed (crowd_moves.c)
  *   a clerk  retracts bids, closes and cancels some auctions (crowd_moves.c)
+ *   readers  look at auctions and their bids (crowd_reads.c)
  *
- * Half of the bids go to the first --hot auctions.  Nobody pauses; a process
- * whose connection is lost makes another one until the time is over.  Notes go
- * to files bids.N, moves.N and acts.N in the directory --out: a line an
+ * Half of the bids go to the first --hot auctions.  Nobody pauses, unless with
+ * --pause: then each bidder and mover between two turns; a process whose
+ * connection is lost makes another one until the time is over.  Notes go
+ * to files bids.N, moves.N, acts.N and reads.N in the directory --out: a line an
  * attempt, tab separated, times in microseconds since 1970.  What the columns
  * are is said in test/lib/AuctionTest/Notes.pm, which reads them.
  *
@@ -76,6 +78,14 @@ notes_open(const char *kind, int number)
 	return file;
 }
 
+/* Between two turns: not all at once. */
+void
+crowd_pause(void)
+{
+	if (crowd->pause > 0)
+		usleep((useconds_t) random_below(2000 * (int64_t) crowd->pause));
+}
+
 /* Until it is connected again, or the time is over. */
 void
 session_wait(Session *session)
@@ -120,6 +130,10 @@ usage(void)
 			"  --clients N          bidders (32)\n"
 			"  --movers N           movers, roles mover_0 .. (4)\n"
 			"  --hot N              auctions that get half of the bids (4)\n"
+			"  --readers N          readers (0)\n"
+			"  --repeats 1          bids are sent again: unanswered ones, and some others\n"
+			"  --levels 1           sessions ask for levels of their own\n"
+			"  --pause N            milliseconds between turns, on average (0)\n"
 			"  --seconds S          how long (10)\n"
 			"  --ends-within S      the clerk closes and cancels within (--seconds)\n"
 			"  --seed N             of the random numbers (1)\n");
@@ -146,6 +160,14 @@ read_options(int argc, char **argv)
 			options.nmovers = atoi(value);
 		else if (strcmp(name, "hot") == 0)
 			options.nhot = atoi(value);
+		else if (strcmp(name, "readers") == 0)
+			options.nreaders = atoi(value);
+		else if (strcmp(name, "repeats") == 0)
+			options.repeats = atoi(value) != 0;
+		else if (strcmp(name, "levels") == 0)
+			options.levels = atoi(value) != 0;
+		else if (strcmp(name, "pause") == 0)
+			options.pause = atoi(value);
 		else if (strcmp(name, "seconds") == 0)
 			options.seconds = atof(value);
 		else if (strcmp(name, "ends-within") == 0)
@@ -160,7 +182,8 @@ read_options(int argc, char **argv)
 	options.first = atoll(argv[i]);
 	options.last = atoll(argv[i + 1]);
 	if (options.last - options.first < options.nhot || options.nhot < 1 ||
-		options.nclients < 1 || options.nmovers < 0)
+		options.nclients < 1 || options.nmovers < 0 || options.nreaders < 0 ||
+		options.pause < 0)
 		usage();
 }
 
@@ -209,7 +232,8 @@ main(int argc, char **argv)
 	options.lots = mmap(NULL, sizeof(Lot) * (options.last - options.first + 1),
 						PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 						-1, 0);
-	pids = calloc(options.nclients + options.nmovers + 1, sizeof(pid_t));
+	pids = calloc(options.nclients + options.nmovers + options.nreaders + 1,
+				  sizeof(pid_t));
 	if (options.lots == MAP_FAILED || pids == NULL)
 	{
 		perror("crowd: memory");
@@ -223,6 +247,8 @@ main(int argc, char **argv)
 		pids[n++] = start(bidder_live, i, 0);
 	for (int i = 0; i < options.nmovers; i++)
 		pids[n++] = start(mover_live, i, 1000);
+	for (int i = 0; i < options.nreaders; i++)
+		pids[n++] = start(reader_live, i, 3000);
 	pids[n++] = start(clerk_live, 0, 2000);
 	return await_all(pids, n);
 }

@@ -27,6 +27,10 @@ typedef struct Crowd
 	const char *out;			/* directory for the notes */
 	int			nclients;
 	int			nmovers;
+	int			nreaders;
+	int			pause;			/* milliseconds between turns, on average */
+	bool		repeats;		/* bids are sent again */
+	bool		levels;			/* sessions ask for levels of their own */
 	double		seconds;
 	double		ends_within;	/* seconds from the begin on */
 	uint64_t	seed;
@@ -77,19 +81,22 @@ extern void session_rollback(Session *session);
 extern bool session_failed(const Session *session);
 extern const char *end_name(End end);
 extern const char *hurry_name(Hurry hurry);
+/* Of the last statement, which has succeeded; "" if there is no such row. */
 extern const char *session_value(const Session *session, int row, int column);
 
 /* crowd.c */
 extern const Crowd *crowd;
 extern bool crowd_over(void);
+extern void crowd_pause(void);
 extern uint64_t random64(void);
 extern int64_t random_below(int64_t n);
 extern FILE *notes_open(const char *kind, int number);
 extern void session_wait(Session *session);
 
-/* crowd_bids.c, crowd_moves.c: each is the life of one process. */
+/* crowd_bids.c, crowd_moves.c, crowd_reads.c: the life of one process each. */
 extern void bidder_live(int number);
 extern void mover_live(int number);
 extern void clerk_live(int number);
+extern void reader_live(int number);
 
 #endif							/* CROWD_H */

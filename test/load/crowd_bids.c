@@ -8,6 +8,10 @@
  *
  * A bid's line is written when its transaction's fate is known, for on route
  * table it is the bid's fate.
+ *
+ * With --repeats a statement by itself that was not answered, or said not to be
+ * recorded, is sent again with the same request ids until it is; before, it may
+ * be asked what became of each.  Now and then one is sent again without need.
  */
 #include <string.h>
 #include <unistd.h>
@@ -18,13 +22,15 @@
 #define LINES_MAX	(3 * BIDS_MAX)	/* of one turn */
 #define RESULT_COLUMNS	9
 #define NUSERS		60
+#define REPEATS_MAX	20
 
 typedef enum Way
 {
 	WAY_PLACE_BID,
 	WAY_PLACE_BIDS,
 	WAY_INSERT,
-	WAY_BUY_NOW
+	WAY_BUY_NOW,
+	WAY_STATUS					/* asks, and bids not */
 } Way;
 
 typedef struct Bid
@@ -40,6 +46,7 @@ typedef struct Bidder
 	Session		session;
 	FILE	   *notes;
 	int			number;
+	const char *level;			/* that its session asks for, or "" */
 	long		transaction;	/* number of the one under way; 0: none */
 	long		transactions;
 	char		lines[LINES_MAX][640];
@@ -47,8 +54,10 @@ typedef struct Bidder
 } Bidder;
 
 static const char *const way_names[] = {
-	"place_bid", "place_bids", "insert", "buy_now"
+	"place_bid", "place_bids", "insert", "buy_now", "status"
 };
+
+static const char *const levels[] = {"redis", "replica", "journal"};
 
 /* The columns of a verdict, in the order of the notes. */
 #define VERDICT \
@@ -134,6 +143,14 @@ write_statement(char *sql, size_t size, Way way, const Bid *bids, int n)
 {
 	size_t		len;
 
+	if (way == WAY_STATUS)
+	{
+		snprintf(sql, size, "SELECT " VERDICT
+				 " FROM auction.bid_status(%lld, '%s', %lld)",
+				 (long long) bids->auction_id, bids->request_id,
+				 (long long) bids->user_id);
+		return;
+	}
 	if (way == WAY_BUY_NOW)
 	{
 		snprintf(sql, size, "SELECT " VERDICT
@@ -203,10 +220,11 @@ note(Bidder *bidder, Way way, Hurry hurry, int n, const Bid *bid, int row,
 	size_t		len;
 
 	len = snprintf(line, size,
-				   "%d\t%ld\t%s\t%d\t%s\t%lld\t%lld\t%lld\t%s"
+				   "%d\t%ld\t%s\t%d\t%s\t%s\t%lld\t%lld\t%lld\t%s"
 				   "\t%lld\t%lld\t%s\t%s\t%s",
 				   bidder->number, bidder->transaction, way_names[way], n,
-				   hurry_name(hurry), (long long) bid->auction_id,
+				   hurry_name(hurry), bidder->level,
+				   (long long) bid->auction_id,
 				   (long long) bid->user_id, (long long) bid->amount,
 				   bid->request_id, (long long) session->sent,
 				   (long long) session->answered, end_name(end),
@@ -229,6 +247,26 @@ write_lines(Bidder *bidder, const char *fate)
 	bidder->nlines = 0;
 }
 
+/* Until it is connected, or the time is over; sessions begin with no level. */
+static void
+bidder_connect(Bidder *bidder)
+{
+	bidder->level = "";
+	session_wait(&bidder->session);
+}
+
+/* For what follows in its session. */
+static void
+draw_level(Bidder *bidder)
+{
+	const char *level = levels[random_below(3)];
+	char		sql[64];
+
+	snprintf(sql, sizeof(sql), "SET auction.durability = %s", level);
+	if (session_run(&bidder->session, sql, HURRY_NONE, 0) == END_OK)
+		bidder->level = level;
+}
+
 static Way
 draw_way(int n)
 {
@@ -241,17 +279,13 @@ draw_way(int n)
 }
 
 static End
-run_bids(Bidder *bidder, const int64_t *auctions, int n)
+send_bids(Bidder *bidder, Way way, const Bid *bids, int n)
 {
-	Way			way = draw_way(n);
 	long		after;
 	Hurry		hurry = draw_hurry(&after);
-	Bid			bids[BIDS_MAX];
 	char		sql[2048];
 	End			end;
 
-	for (int i = 0; i < n; i++)
-		draw_bid(&bids[i], auctions[i]);
 	write_statement(sql, sizeof(sql), way, bids, n);
 	end = session_run(&bidder->session, sql, hurry, after);
 	for (int i = 0; i < n; i++)
@@ -263,17 +297,71 @@ run_bids(Bidder *bidder, const int64_t *auctions, int n)
 	return end;
 }
 
+static void
+draw_bids(Bid *bids, const int64_t *auctions, int n)
+{
+	for (int i = 0; i < n; i++)
+		draw_bid(&bids[i], auctions[i]);
+}
+
+/* It is not known what became of it, or that it is not recorded. */
+static bool
+is_open(const Bidder *bidder, End end)
+{
+	const char *code = bidder->session.sqlstate;
+
+	return end == END_LOST || (end == END_ERROR && strcmp(code, "RB001") != 0 &&
+							   strcmp(code, "RB008") != 0);
+}
+
+static void
+ask_status(Bidder *bidder, const Bid *bids, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		(void) send_bids(bidder, WAY_STATUS, &bids[i], 1);
+		write_lines(bidder, "alone");
+		if (PQstatus(bidder->session.conn) != CONNECTION_OK)
+			return;
+	}
+}
+
+/* Until it is answered; what is gone for good would not be. */
+static void
+repeat(Bidder *bidder, Way way, const Bid *bids, int n, End end)
+{
+	for (int i = 0; i < REPEATS_MAX && !crowd_over() &&
+		 (is_open(bidder, end) || (i == 0 && random_below(20) == 0)); i++)
+	{
+		if (PQstatus(bidder->session.conn) != CONNECTION_OK)
+			bidder_connect(bidder);
+		if (crowd_over())
+			return;
+		if (random_below(3) == 0)
+			ask_status(bidder, bids, n);
+		end = send_bids(bidder, way, bids, n);
+		write_lines(bidder, "alone");
+		usleep(1000);
+	}
+}
+
 /* ---- turns ---- */
 
 static void
 bid_alone(Bidder *bidder)
 {
 	int64_t		auctions[BIDS_MAX];
+	Bid			bids[BIDS_MAX];
 	int			n = random_below(8) == 0 ? 2 + (int) random_below(3) : 1;
+	Way			way = draw_way(n);
+	End			end;
 
 	draw_auctions(auctions, n);
-	(void) run_bids(bidder, auctions, n);
+	draw_bids(bids, auctions, n);
+	end = send_bids(bidder, way, bids, n);
 	write_lines(bidder, "alone");
+	if (crowd->repeats)
+		repeat(bidder, way, bids, n, end);
 }
 
 static const char *
@@ -300,6 +388,7 @@ bid_in_transaction(Bidder *bidder)
 	};
 	int			nstatements = 1 + (int) random_below(3);
 	int64_t		auctions[3 * 2];
+	Bid			bids[2];
 	End			end;
 
 	draw_auctions(auctions, nstatements * 2);
@@ -307,7 +396,12 @@ bid_in_transaction(Bidder *bidder)
 	bidder->transaction = ++bidder->transactions;
 	for (int i = 0; i < nstatements && end == END_OK &&
 		 !session_failed(&bidder->session); i++)
-		end = run_bids(bidder, &auctions[2 * i], 1 + (int) random_below(2));
+	{
+		int			n = 1 + (int) random_below(2);
+
+		draw_bids(bids, &auctions[2 * i], n);
+		end = send_bids(bidder, draw_way(n), bids, n);
+	}
 	write_lines(bidder, end_transaction(bidder, end));
 	bidder->transaction = 0;
 }
@@ -320,11 +414,13 @@ bidder_live(int number)
 	bidder.number = number;
 	bidder.session.conninfo = crowd->conninfo;
 	bidder.notes = notes_open("bids", number);
-	session_wait(&bidder.session);
-	while (!crowd_over())
+	bidder_connect(&bidder);
+	for (; !crowd_over(); crowd_pause())
 	{
 		if (PQstatus(bidder.session.conn) != CONNECTION_OK)
-			session_wait(&bidder.session);
+			bidder_connect(&bidder);
+		else if (crowd->levels && random_below(20) == 0)
+			draw_level(&bidder);
 		else if (random_below(12) == 0)
 			bid_in_transaction(&bidder);
 		else

@@ -113,7 +113,7 @@ mover_live(int number)
 	mover.session.conninfo = conninfo;
 	mover.notes = notes_open("moves", number);
 	session_wait(&mover.session);
-	while (!crowd_over())
+	for (; !crowd_over(); crowd_pause())
 	{
 		if (PQstatus(mover.session.conn) != CONNECTION_OK)
 			session_wait(&mover.session);

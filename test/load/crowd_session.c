@@ -64,7 +64,8 @@ session_connect(Session *session)
 const char *
 session_value(const Session *session, int row, int column)
 {
-	return PQgetvalue(session->res, row, column);
+	return row < PQntuples(session->res) ?
+		PQgetvalue(session->res, row, column) : "";
 }
 
 static void

@@ -21,19 +21,24 @@ our @EXPORT = qw(start_crowd stop_crowd);
 my $test_dir = dirname(dirname(dirname(abs_path(__FILE__))));
 my @all;
 
-# Options are the program's, without the dashes. Makes the movers' roles.
+# Options are the program's, without the dashes, and dir, where the notes go.
+# Makes the movers' roles.
 sub start_crowd
 {
 	my ($node, $db, $first, $last, %opt) = @_;
 	my $tmp = $PostgreSQL::Test::Utils::tmp_check;
-	my $crowd = { dir => "$tmp/crowd", err => '' };
+	my $crowd = { dir => delete $opt{dir} // "$tmp/crowd", err => '' };
 
 	system_or_bail('make', '-s', '-C', "$test_dir/load", "BUILD=$tmp/load",
 		'crowd');
 	mkdir $crowd->{dir} or croak "could not make $crowd->{dir}: $!";
 	$opt{movers} //= 4;
-	$node->safe_psql($db, "CREATE ROLE mover_$_ SUPERUSER LOGIN")
-	  foreach 0 .. $opt{movers} - 1;
+	foreach (0 .. $opt{movers} - 1)
+	{
+		$node->safe_psql($db, "CREATE ROLE mover_$_ SUPERUSER LOGIN")
+		  if !$node->safe_psql($db,
+			"SELECT 1 FROM pg_roles WHERE rolname = 'mover_$_'");
+	}
 	note join ' ', 'crowd:', map { "$_ $opt{$_}" } sort keys %opt;
 	$crowd->{run} = IPC::Run::start(
 		[

@@ -7,25 +7,34 @@
 # Files in the directory, a line an attempt, tab separated, empty: none; times
 # in microseconds since 1970:
 #   bids.N   client, number of its transaction (0: alone), way, number of bids
-#            in the statement, how it was disturbed, auction, user, amount,
-#            request, sent, answered, end (ok, error, lost), sqlstate, reason in
-#            the error, verdict (accepted .. reserve_met), fate of the
-#            transaction (alone, commit, rollback, lost), when that was known
+#            in the statement, how it was disturbed, level that the session asks
+#            for, auction, user, amount, request, sent, answered, end (ok, error,
+#            lost), sqlstate, reason in the error, verdict (accepted ..
+#            reserve_met), fate of the transaction (alone, commit, rollback,
+#            lost), when that was known. Way "status" bids not, but asks what
+#            became of the request. A request may have several lines
 #   moves.N  role, auction, route, disturbed, sent, answered, end, sqlstate,
 #            told, fate, when that was known
 #   acts.N   what (retract, close, cancel), auction, bid_no, then as a move
+#   reads.N  auction, sent, answered, end, sqlstate, number of its bids, of
+#            different ones, and of the last one
 #
 # A violation is a line of text: what is wrong, then the attempt or row. It is
 # meant to be empty; nothing here uses the product's own functions.
+#
+# When Redis and PostgreSQL have died together, bids may be lost for which Redis
+# alone had vouched; what is allowed then is said in Notes/Loss.pm.
 package AuctionTest::Notes;
 
 use strict;
 use warnings;
 
 use AuctionTest::Notes::History;
+use AuctionTest::Notes::Loss;
+use AuctionTest::Notes::There;
 
-my @bid_columns = qw(client transaction way n hurry auction user amount request
-  sent answered end sqlstate why accepted reason bid_no price leader ends_at
+my @bid_columns = qw(client transaction way n hurry level auction user amount
+  request sent answered end sqlstate why accepted reason bid_no price leader ends_at
   route durability reserve_met fate settled);
 my @act_columns = qw(hurry sent answered end sqlstate told fate settled);
 
@@ -51,9 +60,16 @@ sub _read_files
 sub read
 {
 	my ($class, $dir) = @_;
+	my $lines = _read_files("$dir/bids.*", @bid_columns);
+	my $reads = _read_files("$dir/reads.*",
+		qw(auction sent answered end sqlstate n different last));
 
+	@$_{qw(hurry transaction settled)} = ('', 0, $_->{answered})
+	  foreach @$reads;
 	return bless {
-		bids => _read_files("$dir/bids.*", @bid_columns),
+		bids => [ grep { $_->{way} ne 'status' } @$lines ],
+		statuses => [ grep { $_->{way} eq 'status' } @$lines ],
+		reads => $reads,
 		moves => _read_files("$dir/moves.*", qw(role auction route),
 			@act_columns),
 		acts => _read_files("$dir/acts.*", qw(what auction bid_no),
@@ -90,15 +106,18 @@ sub _rows
 }
 
 # faults: [from, to] in which workers and servers were away or came back.
+# losses: when both died (Notes/Loss.pm).
 sub check
 {
-	my ($self, $node, $db, $faults, $first, $last) = @_;
+	my ($self, $node, $db, $faults, $first, $last, @losses) = @_;
 
 	$self->{faults} = $faults;
+	$self->{losses} = \@losses;
 	$self->_load($node, $db, $first, $last);
 	$self->_check_errors;
 	$self->_check_log($_) foreach values %{ $self->{auctions} };
 	$self->_check_auction($_) foreach values %{ $self->{auctions} };
+	check_lost($self);
 	return @{ $self->{violations} };
 }
 
@@ -108,11 +127,15 @@ sub counts
 	my ($self) = @_;
 	my %n = (
 		bids => scalar(@{ $self->{bids} }),
+		reads => scalar(@{ $self->{reads} }),
+		repeats => $self->{repeats} // 0,
+		'asked what became of it' => scalar(@{ $self->{statuses} }),
 		moves => scalar(@{ $self->{moves} }),
 		accepted => 0,
 		rejected => $self->{rejected} // 0,
 		retracted => $self->{retracted} // 0,
-		'recorded though cancelled' => $self->{late_cancel} // 0);
+		'recorded though cancelled' => $self->{late_cancel} // 0,
+		lost => scalar(@{ $self->{lost} // [] }));
 
 	foreach (@{ $self->{bids} })
 	{
@@ -149,17 +172,19 @@ sub _load
 			'id seller_id kind starts_at ends_at closed_at extend_limit'
 			  . ' extend_window extend_by start_price increment reserve_price'
 			  . ' buy_now_price increment_table status route price leader'
-			  . ' bid_count end_now',
+			  . ' bid_count end_now lane durability',
 			"SELECT a.id, a.seller_id, a.kind, $times, $windows, a.start_price,"
 			  . ' a.increment, a.reserve_price, a.buy_now_price,'
 			  . ' a.increment_table, s.status, s.route, s.price, s.leader_id,'
-			  . ' s.bid_count, ' . _us('s.ends_at')
+			  . ' s.bid_count, '
+			  . _us('s.ends_at')
+			  . ', s.lane_id, a.durability'
 			  . ' FROM auction.auctions a JOIN auction.standings s USING (id)'
 			  . " WHERE a.id $which ORDER BY a.id"))
 	{
 		$_->{steps} = $self->_steps($node, $db, $_->{increment_table})
 		  if defined $_->{increment_table};
-		@$_{qw(bids told moves log acts)} = ([], [], [], [], []);
+		@$_{qw(bids told statuses reads moves log acts)} = map { [] } 1 .. 7;
 		$self->{auctions}{ $_->{id} } = $_;
 	}
 	$self->_load_bids($node, $db, $which);
@@ -171,10 +196,11 @@ sub _load
 	}
 	push @{ $self->{auctions}{ $_->{auction} }{told} }, $_
 	  foreach @{ $self->{bids} };
-	push @{ $self->{auctions}{ $_->{auction} }{moves} }, $_
-	  foreach @{ $self->{moves} };
-	push @{ $self->{auctions}{ $_->{auction} }{acts} }, $_
-	  foreach @{ $self->{acts} };
+	foreach my $kind (qw(statuses reads moves acts))
+	{
+		push @{ $self->{auctions}{ $_->{auction} }{$kind} }, $_
+		  foreach @{ $self->{$kind} };
+	}
 	return;
 }
 
@@ -245,7 +271,7 @@ sub _check_errors
 {
 	my ($self) = @_;
 
-	foreach (map { @{ $self->{$_} } } qw(bids moves acts))
+	foreach (map { @{ $self->{$_} } } qw(bids statuses reads moves acts))
 	{
 		$self->{errors}{ $_->{sqlstate} || $_->{end} }++ if $_->{end} ne 'ok';
 		$self->_wrong('an error without a reason', $_)
@@ -359,86 +385,11 @@ sub _check_routes
 	return;
 }
 
-# ---- bids ----
-
-# Whether it has to be there: yes, no, maybe; redis: maybe, if decided there.
-sub _is_there
-{
-	my ($told) = @_;
-	my $gone = $told->{end} eq 'lost' || $told->{sqlstate} =~ /^(57P|08)/;
-
-	if ($told->{end} eq 'ok')
-	{
-		return 'no' if $told->{accepted} ne 't';
-		return 'yes' if $told->{route} eq 'redis';
-		return
-		    $told->{fate} eq 'rollback' ? 'no'
-		  : $told->{fate} eq 'lost' ? 'maybe'
-		  : 'yes';
-	}
-	return $told->{transaction} ? 'redis' : 'maybe' if $gone;
-	# whichever of several bids has failed; cancelled when it was answered
-	return $told->{n} > 1 || $told->{sqlstate} =~ /^(RB003|57014)$/
-	  ? 'redis'
-	  : 'no';
-}
-
-sub _check_there
-{
-	my ($self, $auction) = @_;
-	my (%by_request, %told);
-
-	foreach (@{ $auction->{bids} })
-	{
-		$self->_wrong('recorded twice', $_)
-		  if $by_request{ $_->{request} // '' }++;
-	}
-	$told{ $_->{request} } = $_ foreach @{ $auction->{told} };
-	foreach my $bid (@{ $auction->{bids} })
-	{
-		my $told = $told{ $bid->{request} // '' };
-
-		if (!$told)
-		{
-			$self->_wrong('a bid that nobody has placed', $bid);
-			next;
-		}
-		@$bid{qw(told settled)} = ($told, $told->{settled});
-		$told->{bid} = $bid;
-		$self->_compare($bid, $told, _is_there($told));
-	}
-	foreach (@{ $auction->{told} })
-	{
-		$self->_wrong('accepted, and not there', $_)
-		  if _is_there($_) eq 'yes' && !$_->{bid};
-	}
-	return;
-}
-
-sub _compare
-{
-	my ($self, $bid, $told, $there) = @_;
-
-	$self->_wrong('there, and not accepted', $told)
-	  if $there eq 'no' || $there eq 'redis' && $bid->{route} ne 'redis';
-	$self->{late_cancel}++ if $told->{sqlstate} eq '57014' && $told->{n} == 1;
-	$self->_wrong("not as it was placed, at $bid->{at}", $told)
-	  if $bid->{user} != $told->{user}
-	  || $bid->{buy} != ($told->{way} eq 'buy_now')
-	  || !$bid->{buy} && $bid->{amount} != $told->{amount}
-	  || $bid->{at} < $told->{sent}
-	  || $bid->{at} > $told->{settled};
-	$self->_wrong("not as it was told: $bid->{bid_no}, $bid->{route}", $told)
-	  if $told->{end} eq 'ok'
-	  && ($bid->{bid_no} != $told->{bid_no} || $bid->{route} ne $told->{route});
-	return;
-}
-
 sub _check_auction
 {
 	my ($self, $auction) = @_;
 
-	$self->_check_there($auction);
+	check_there($self, $auction);
 	$self->_check_routes($auction);
 	check_history($self, $auction);
 	return;

@@ -2,6 +2,11 @@
 #
 # Its directory outlives a restart, so an append-only file is read again.  All
 # signals go to the process that was started here, never to a name.
+#
+# With a disk of its own (disk => '64m'), the data lie on a tmpfs of that size
+# that nobody else sees, in a mount namespace that needs no privilege; a process
+# of ours keeps it while Redis is away.  Where that is not possible, has_disk()
+# is false and the data lie where they always do.
 package AuctionTest::Redis;
 
 use strict;
@@ -20,7 +25,7 @@ my @all;
 # Options: appendonly (yes), appendfsync (everysec), conf (more lines); env, a
 # hash of what is added to its environment; limits, shell commands before it;
 # port (1: listens on a free port of 127.0.0.1, too, so that it can have
-# replicas), replica_of (a Redis with a port).
+# replicas), replica_of (a Redis with a port); disk (above).
 sub new
 {
 	my ($class, %opt) = @_;
@@ -38,7 +43,73 @@ sub new
 	$self->{conf} .= "\nreplicaof 127.0.0.1 $opt{replica_of}{port}"
 	  if $opt{replica_of};
 	push @all, $self;
+	$self->_make_disk($opt{disk}) if defined $opt{disk};
 	return $self;
+}
+
+# The keeper of the namespace says when the file system is there.
+sub _make_disk
+{
+	my ($self, $size) = @_;
+	my $disk = "$self->{dir}/disk";
+
+	mkdir $disk or croak "could not make $disk: $!";
+	my $pid = fork // croak "could not fork: $!";
+	if ($pid == 0)
+	{
+		open STDIN, '<', '/dev/null';
+		open STDOUT, '>>', "$self->{dir}/log";
+		open STDERR, '>>', "$self->{dir}/log";
+		exec('unshare', '-rm', 'sh', '-c',
+			"mount -t tmpfs -o size=$size tmpfs $disk && touch $disk/ready"
+			  . ' && exec sleep 1000000')
+		  or POSIX::_exit(127);
+	}
+	$self->{keeper} = $pid;
+	while (!-e $self->_data_dir . '/ready')
+	{
+		if (waitpid($pid, WNOHANG) == $pid)
+		{
+			delete $self->{keeper};
+			return;
+		}
+		usleep(10_000);
+	}
+	return;
+}
+
+sub has_disk { my ($self) = @_; return defined $self->{keeper}; }
+
+# As this process sees it.
+sub _data_dir
+{
+	my ($self) = @_;
+
+	return $self->{keeper}
+	  ? "/proc/$self->{keeper}/root$self->{dir}/disk"
+	  : $self->{dir};
+}
+
+# Takes all the room that is left on its disk; gives it back.
+sub fill_disk
+{
+	my ($self) = @_;
+	my $block = "\0" x 65536;
+
+	open my $file, '>', $self->_data_dir . '/filler'
+	  or croak "could not make a file: $!";
+	1 while syswrite $file, $block;
+	1 while syswrite $file, "\0" x 512;
+	close $file;
+	return;
+}
+
+sub empty_disk
+{
+	my ($self) = @_;
+
+	unlink $self->_data_dir . '/filler';
+	return;
 }
 
 sub socket { my ($self) = @_; return "$self->{dir}/redis.sock"; }
@@ -58,7 +129,7 @@ port $self->{port}
 bind 127.0.0.1
 repl-diskless-sync-delay 0
 unixsocket $self->{dir}/redis.sock
-dir $self->{dir}
+dir @{[ $self->{keeper} ? "$self->{dir}/disk" : $self->{dir} ]}
 pidfile $self->{dir}/redis.pid
 appendonly $self->{appendonly}
 appendfsync $self->{appendfsync}
@@ -77,6 +148,9 @@ CONF
 		my @command = ('redis-server', $file);
 		unshift @command, 'sh', '-c', "$self->{limits}\nexec \"\$@\"", 'sh'
 		  if defined $self->{limits};
+		unshift @command, 'nsenter', '--preserve-credentials', '-U', '-m', '-t',
+		  $self->{keeper}
+		  if $self->{keeper};
 		exec(@command) or POSIX::_exit(127);
 	}
 	$self->{pid} = $pid;
@@ -157,8 +231,17 @@ sub stop
 sub restart { my ($self) = @_; $self->stop; $self->start; return; }
 
 # Hangs: connections stay, nothing is answered.
-sub freeze { my ($self) = @_; kill 'STOP', $self->{pid}; return; }
-sub thaw { my ($self) = @_; kill 'CONT', $self->{pid}; return; }
+sub freeze { my ($self) = @_; $self->_signal('STOP'); return; }
+sub thaw { my ($self) = @_; $self->_signal('CONT'); return; }
+
+# One that does not run gets none.
+sub _signal
+{
+	my ($self, $signal) = @_;
+
+	kill $signal, $self->{pid} if $self->{pid};
+	return;
+}
 
 # Forgets everything; only while stopped.
 sub wipe
@@ -166,20 +249,19 @@ sub wipe
 	my ($self) = @_;
 
 	croak 'Redis is running' if $self->{pid};
-	remove_tree("$self->{dir}/appendonlydir");
-	unlink "$self->{dir}/dump.rdb";
+	remove_tree($self->_data_dir . '/appendonlydir');
+	unlink $self->_data_dir . '/dump.rdb';
 	return;
 }
 
 END
 {
 	my $exit_code = $?;
-	foreach my $redis (@all)
+	foreach my $pid (map { $_->{pid} // (), $_->{keeper} // () } @all)
 	{
-		next if !$redis->{pid};
-		kill 'CONT', $redis->{pid};
-		kill 'KILL', $redis->{pid};
-		waitpid($redis->{pid}, 0);
+		kill 'CONT', $pid;
+		kill 'KILL', $pid;
+		waitpid($pid, 0);
 	}
 	$? = $exit_code;
 }

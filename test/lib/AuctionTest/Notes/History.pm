@@ -12,8 +12,9 @@ use strict;
 use warnings;
 
 use AuctionTest::Model;
+use AuctionTest::Notes::Loss;
 use Exporter 'import';
-use List::Util qw(min);
+use List::Util qw(max min);
 
 our @EXPORT = qw(check_history);
 
@@ -99,22 +100,29 @@ sub _date
 	return;
 }
 
-# closed and cancelled: states behind the last bid.
+# A state that differs from another one in its status alone.
+sub _as
+{
+	my ($state, $status, $from) = @_;
+	my $as = $state->state;
+
+	@$as{qw(status from settled)} = ($status, max($from, $state->{from}), 9e18);
+	return $as;
+}
+
+# closed and cancelled: states behind the last bid. A bid may still be retracted
+# when the auction is closed.
 sub _end_states
 {
 	my ($auction, $states) = @_;
+	my $closed_at = $auction->{closed_at} // return;
+	my $n = @$states;
 
-	return if !defined $auction->{closed_at};
-	foreach my $status ('closed',
-		$auction->{status} eq 'cancelled' ? 'cancelled' : ())
-	{
-		my $state = $states->[-1]->state;
-
-		@$state{qw(status settled)} = ($status, 9e18);
-		$state->{from} = $auction->{closed_at}
-		  if $auction->{closed_at} > $state->{from};
-		push @$states, $state;
-	}
+	$n-- while $n > 1 && $states->[ $n - 1 ]{from} > $closed_at;
+	splice @$states, $n, 0, _as($states->[ $n - 1 ], 'closed', $closed_at);
+	$_->{status} = 'closed' foreach @$states[ $n + 1 .. $#$states ];
+	push @$states, _as($states->[-1], 'cancelled', $closed_at)
+	  if $auction->{status} eq 'cancelled';
 	return;
 }
 
@@ -207,6 +215,7 @@ sub _check_rejections
 		next if $hidden;
 		# rows of one statement see each other
 		next if $told->{n} > 1 && $told->{end} ne 'ok';
+		next if may_know_lost($self, $told);
 		if ($told->{accepted} eq 'f' || $told->{why} ne '')
 		{
 			$self->{rejected}++;
@@ -244,7 +253,9 @@ sub _check_over
 	my ($self, $auction) = @_;
 	my $over = min(9e18, map { $_->{answered} }
 		  grep { ($_->{reason} || $_->{why}) =~ /^(closed|cancelled)$/ }
-		  grep { !$_->{transaction} && $_->{n} == 1 } @{ $auction->{told} });
+		  grep {
+			!$_->{transaction} && $_->{n} == 1 && !may_know_lost($self, $_)
+		  } @{ $auction->{told} });
 
 	foreach (@{ $auction->{bids} })
 	{

@@ -1,0 +1,306 @@
+# Many clients do everything they may do, things break at random, and then all
+# that clients were told is held against what is there. Round after round: each
+# has auctions of its own, so that what there is to check, and the space it
+# takes, stays small.
+#
+# test/torture runs it with
+#   AUCTION_TORTURE_SECONDS  how long (90); a round that has begun is finished
+#   AUCTION_TORTURE_SEED     which faults, and what clients do
+#   AUCTION_TORTURE_KEEP     directory: what is needed to see a violation again
+#                            is left there
+#
+# A round: a crowd (test/load/crowd) bids and reads for 40 seconds while
+# AuctionTest::Nemesis breaks things. When all is well again,
+#   * AuctionTest::Notes checks each answer against the tables,
+#   * Redis shows each live auction as its row and bids are,
+#   * all auctions are closed and consolidated, and history has the same bids,
+#   * nothing is left over: dead letters, journal rows, keys in Redis.
+
+use strict;
+use warnings;
+
+use AuctionTest;
+use AuctionTest::Crowd;
+use AuctionTest::Nemesis;
+use AuctionTest::Notes;
+use AuctionTest::RedisPair;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $seconds = $ENV{AUCTION_TORTURE_SECONDS} // 90;
+my $seed = $ENV{AUCTION_TORTURE_SEED} // 1;
+my $keep = $ENV{AUCTION_TORTURE_KEEP};
+my $round_seconds = 40;
+my $nauctions = 40;
+
+my $node =
+  new_node('torture', conf => "auction.overload_timeout = '60s'");
+my $redis = AuctionTest::RedisPair->new(
+	disk => '256m',
+	conf => "auto-aof-rewrite-min-size 16mb\n");
+attach($node, 'postgres', $redis, lanes => 2,
+	options => "command_timeout '500ms'");
+
+sub sql { return $node->safe_psql('postgres', @_); }
+
+sql(<<'SQL');
+INSERT INTO auction.increment_tables VALUES ('odd', 0, 50), ('odd', 300, 7),
+	('odd', 1000, 200), ('odd', 4000, 1), ('odd', 20000, 100);
+SQL
+
+# As in 050_moves.pl. User 0 is the seller.
+sub make_auctions
+{
+	my ($first) = @_;
+
+	sql(<<"SQL");
+INSERT INTO auction.auctions (id, seller_id, kind, ends_at, start_price,
+	increment, increment_table, reserve_price, buy_now_price, extend_window,
+	extend_by, extend_limit, durability, route)
+SELECT $first + i, 0, CASE WHEN i % 2 = 0 THEN 'open' ELSE 'proxy' END,
+	now() + CASE WHEN short THEN interval '1 s' * $round_seconds * .4
+		ELSE interval '12 hours' END,
+	100 * (i % 4), 1 + i % 3, CASE WHEN i % 6 = 2 THEN 'odd' END,
+	CASE WHEN i % 7 = 3 THEN 900000000000 WHEN i % 4 = 1 THEN 3000 + i END,
+	CASE WHEN i % 7 = 3 THEN 1000000000000 END,
+	CASE WHEN short THEN interval '2 s' WHEN i % 5 = 1 THEN interval '1 day' END,
+	CASE WHEN short THEN interval '2 s' WHEN i % 5 = 1 THEN interval '1 day' END,
+	CASE WHEN short THEN now() + interval '1 s' * $round_seconds * .7 END,
+	CASE WHEN i % 3 = 0 THEN 'journal' ELSE 'redis' END,
+	CASE WHEN i % 4 < 3 THEN 'redis' ELSE 'table' END
+FROM (SELECT i, i % 10 = 0 AND i > 10 AS short
+	FROM generate_series(0, $nauctions - 1) i) a;
+SQL
+	return;
+}
+
+# What is wrong with what is there, whatever anybody was told; plain SQL.
+my @sums = (
+	'bids that are there twice' => <<'SQL',
+SELECT count(*) FROM
+ (SELECT FROM (SELECT auction_id, bid_no FROM auction.journal UNION ALL
+	SELECT auction_id, bid_no FROM auction.history) b
+  GROUP BY auction_id, bid_no HAVING count(*) > 1) b
+SQL
+	'rows whose number of bids is not that of their bids' => <<'SQL',
+SELECT count(*) FROM auction._state s WHERE bid_count <>
+ (SELECT count(*) FROM auction.journal WHERE auction_id = s.auction_id) +
+ (SELECT count(*) FROM auction.history WHERE auction_id = s.auction_id)
+SQL
+	'auctions that are quarantined' => <<'SQL',
+SELECT count(*) FROM auction._state WHERE status = 'q'
+SQL
+	'dead letters' => 'SELECT count(*) FROM auction.dead_letters');
+
+my $worse = 'PANIC|TRAP|by signal (?:6|11)\b|could not be applied';
+
+# In auctions first..last, each with its bids as one value.
+sub digest
+{
+	my ($first, $last) = @_;
+
+	return sql(<<"SQL");
+SELECT count(*), sum(bid_no), sum(hashtextextended(concat_ws(' ', auction_id,
+	bid_no, user_id, amount, request_id, placed_at, retracted_at, buy_now), 0))
+FROM (SELECT auction_id, bid_no, user_id, amount, request_id, placed_at,
+		retracted_at, buy_now FROM auction.journal
+	UNION ALL SELECT auction_id, bid_no, user_id, amount, request_id, placed_at,
+		retracted_at, buy_now FROM auction.history) b
+WHERE auction_id BETWEEN $first AND $last
+SQL
+}
+
+# What there is to do depends on what the extension offers.
+my $repeats =
+  sql("SELECT count(*) FROM pg_proc WHERE proname = 'bid_status'") > 0 ? 1 : 0;
+my $levels =
+  sql("SELECT count(*) FROM pg_settings WHERE name = 'auction.durability'");
+
+my $nemesis = AuctionTest::Nemesis->new(
+	node => $node,
+	db => 'postgres',
+	redis => $redis,
+	seed => $seed);
+my (%total, @violations);
+my $rounds = 0;
+my $begun = time;
+
+# The last step that was begun, if one never ends; the faults of the round.
+my $step = '';
+my $round_faults;
+
+sub settle
+{
+	my ($first, $last) = @_;
+
+	$step = 'all is applied';
+	wait_applied($node, 'postgres');
+	$step = 'Redis shows what is there';
+	my @live = split /\n/, sql(<<"SQL");
+SELECT id FROM auction.standings WHERE status = 'open' AND route = 'redis'
+	AND id BETWEEN $first AND $last
+SQL
+	wait_shown($node, 'postgres', $redis, @live) if @live;
+	return;
+}
+
+sub check_notes
+{
+	my ($crowd, $first, $last) = @_;
+	my $notes = AuctionTest::Notes->read($crowd->{dir});
+
+	$step = 'the notes are checked';
+	push @violations,
+	  $notes->check($node, 'postgres', [ $nemesis->periods ], $first, $last,
+		$nemesis->losses);
+	my %told = $notes->counts;
+	$total{$_} += $told{$_} foreach keys %told;
+	return;
+}
+
+sub close_all
+{
+	my ($first, $last) = @_;
+	my $before = digest($first, $last);
+
+	$step = 'all auctions are consolidated';
+	sql("SELECT auction.close_auction(id) FROM auction.standings"
+		  . " WHERE status = 'open'");
+	poll_until($node, 'postgres', <<'SQL');
+SELECT bool_and(consolidated_at IS NOT NULL OR status = 'quarantined')
+FROM auction.standings
+SQL
+	my $after = digest($first, $last);
+	push @violations, "bids were $before, in history they are $after"
+	  if $before ne $after;
+	push @violations, 'rows are left in the journal'
+	  if sql('SELECT count(*) FROM auction.journal') ne '0';
+	remove_keys();
+	return;
+}
+
+# A replica that lags may still have what was removed before it was promoted,
+# and nobody looks for that: then it is removed here, once the product says that
+# it has none left.
+sub remove_keys
+{
+	my $keys = '{auction:*}:[ab]*o*:*';
+
+	$step = 'the keys are removed';
+	if (grep { $_->[1] =~ /replica/ } @{$round_faults})
+	{
+		poll_until($node, 'postgres',
+			'SELECT NOT EXISTS (SELECT FROM auction._state WHERE keys_left)');
+		my @left = split /\n/, $redis->cli('KEYS', $keys);
+		note 'left by a replica that lagged: ' . @left;
+		$redis->cli('DEL', @left) if @left;
+	}
+	poll($step, sub { return $redis->cli('KEYS', $keys) eq ''; });
+	return;
+}
+
+# Whether all came back and was as it was told.
+sub run_round
+{
+	my $first = 1000 * ++$rounds;
+	my $last = $first + $nauctions - 1;
+	my $left = $seconds - (time - $begun);
+	my $tmp = $PostgreSQL::Test::Utils::tmp_check;
+	my $nfaults = $nemesis->faults;
+
+	$step = 'auctions are made';
+	make_auctions($first);
+	my $crowd = start_crowd($node, 'postgres', $first, $last,
+		dir => "$tmp/notes_$rounds",
+		seconds => 100000, 'ends-within' => $round_seconds, clients => 32,
+		movers => 4, readers => 2, pause => 15, seed => $seed * 1000 + $rounds,
+		repeats => $repeats, levels => $levels);
+	$step = 'all is well again after a fault';
+	$nemesis->rage($left < $round_seconds ? $left : $round_seconds);
+	my @faults = $nemesis->faults;
+	$round_faults = [ @faults[ $nfaults .. $#faults ] ];
+	$step = 'the crowd ends';
+	stop_crowd($crowd);
+	settle($first, $last);
+	check_notes($crowd, $first, $last);
+	close_all($first, $last);
+	$step = 'totals';
+	my @sums = @sums;
+	while (my ($what, $query) = splice @sums, 0, 2)
+	{
+		my $n = sql($query);
+		push @violations, "$n $what" if $n ne '0';
+	}
+	push @violations, "in the server log: $1"
+	  if slurp_file($node->logfile) =~ /(.*(?:$worse).*)/;
+	PostgreSQL::Test::Utils::system_log('rm', '-r', "$tmp/notes_$rounds")
+	  if !@violations;
+	return !@violations;
+}
+
+# Everything that is needed to see it again, in one file.
+sub keep_all
+{
+	my $tmp = $PostgreSQL::Test::Utils::tmp_check;
+	my $dir = "$tmp/kept";
+	my $file = "torture-$seed.tar.gz";
+
+	mkdir $dir;
+	append_to_file("$dir/faults",
+		join '', map { sprintf "%.6f %s\n", @$_ } $nemesis->faults);
+	append_to_file("$dir/violations", join "\n", @violations, '');
+	foreach (qw(auctions _state lanes _lane_terms journal history route_log
+		dead_letters stat_lanes stat_workers))
+	{
+		my ($ret, $out, $err) = ask($node, 'postgres',
+			"COPY (SELECT * FROM auction.$_) TO STDOUT CSV HEADER");
+		append_to_file("$dir/$_.csv", $ret == 0 ? $out : $err);
+	}
+	my (undef, $activity) = ask($node, 'postgres', 'TABLE pg_stat_activity');
+	append_to_file("$dir/activity", $activity);
+	append_to_file("$dir/redis_keys", $redis->try('KEYS', '*'));
+	append_to_file("$dir/redis_log_$_",
+		$redis->try('XRANGE', "{auction:$_}:log", '-', '+'))
+	  foreach 1, 2;
+	my $number = 0;
+	PostgreSQL::Test::Utils::system_log('cp', $_->dir . '/log',
+		"$dir/redis_" . ++$number)
+	  foreach $redis->primary, $redis->replica;
+	PostgreSQL::Test::Utils::system_log('cp', $node->logfile, "$dir/postgresql");
+	mkdir $keep;
+	PostgreSQL::Test::Utils::system_log('tar', '-C', $tmp, '-czf', "$keep/$file",
+		'kept',
+		"notes_$rounds");
+	diag "kept in test/results/$file";
+	return;
+}
+
+my $good = 1;
+
+while ($good && time - $begun < $seconds)
+{
+	my $nfaults = $nemesis->faults;
+	my $from = time;
+
+	$good = eval { run_round(); };
+	push @violations, "\"$step\" did not end: $@" if !defined $good;
+	my @faults = $nemesis->faults;
+	splice @faults, 0, $nfaults;
+	diag sprintf 'round %d: %.0f s, %d faults: %s', $rounds, time - $from,
+	  scalar @faults, join ', ', map { $_->[1] } @faults;
+}
+keep_all() if !$good && defined $keep;
+
+my $summary = sprintf 'result: seed %s, %.0f s, rounds %d, faults %d, ', $seed,
+  time - $begun, $rounds, scalar(my @all = $nemesis->faults);
+$summary .= join ', ', map { "$_ $total{$_}" } sort keys %total;
+diag $summary . ', violations ' . @violations;
+is(scalar(@violations), 0, 'what was told is what is there')
+  or diag join "\n", @violations[ 0 .. ($#violations > 20 ? 20 : $#violations) ];
+cmp_ok($total{accepted} // 0, '>', 100, 'bids were accepted');
+cmp_ok(scalar @all, '>', 0, 'things were broken');
+eval { $node->stop('immediate'); };
+$redis->stop;
+
+done_testing();
