@@ -998,7 +998,10 @@ CREATE FUNCTION auction._stat_lanes(
 	OUT tail_seconds_left float8, OUT log_length bigint,
 	OUT applied_wanted int, OUT drain_stopped bool, OUT drain_paused bool,
 	OUT redis_ready bool, OUT redis_error text, OUT redis_error_at timestamptz,
-	OUT replicated bigint, OUT replicas int)
+	OUT replicated bigint, OUT replicas int,
+	OUT backlog_limit float8, OUT log_limit bigint,
+	OUT redis_memory_used bigint, OUT redis_maxmemory bigint,
+	OUT redis_memory_limit bigint, OUT limited_by text, OUT delay_ms float8)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'auction__stat_lanes'
 LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 10;
@@ -1014,7 +1017,9 @@ SELECT l.server, l.lane, l.id AS lane_id,
 	s.backlog_records, s.backlog_seconds, s.tail_bytes_used, s.tail_size,
 	s.tail_seconds_left, s.log_length, s.applied_wanted, s.drain_stopped, s.drain_paused,
 	t.possible_loss_after, s.redis_ready, s.redis_error, s.redis_error_at,
-	s.replicas
+	s.replicas,
+	s.limited_by, s.delay_ms, s.backlog_limit, s.log_limit,
+	s.redis_memory_used, s.redis_maxmemory, s.redis_memory_limit
 FROM auction.lanes l
 	LEFT JOIN auction._lane_terms t ON t.lane_id = l.id
 	LEFT JOIN auction._stat_lanes() s ON s.lane_id = l.id;
@@ -1042,6 +1047,26 @@ COMMENT ON COLUMN auction.stat_lanes.log_length IS
 'entries of the log in Redis, as the router has asked last';
 COMMENT ON COLUMN auction.stat_lanes.applied_wanted IS
 'over 0: something waits for the drain, so it does not collect';
+COMMENT ON COLUMN auction.stat_lanes.limited_by IS
+'the limit because of which bids on the lane wait or fail (RB004) now: tail '
+'(tail_bytes_used of tail_size), log (log_length of log_limit), memory '
+'(redis_memory_used of redis_memory_limit) or backlog (backlog_seconds of '
+'backlog_limit), the one that is nearest; NULL: all are below three quarters';
+COMMENT ON COLUMN auction.stat_lanes.delay_ms IS
+'milliseconds that a bid waits at least before the router takes it; Infinity: '
+'none is taken';
+COMMENT ON COLUMN auction.stat_lanes.backlog_limit IS
+'seconds, setting auction.backlog_limit; NULL: no limit';
+COMMENT ON COLUMN auction.stat_lanes.log_limit IS
+'entries, setting auction.log_limit; NULL: no limit';
+COMMENT ON COLUMN auction.stat_lanes.redis_memory_used IS
+'bytes that the lane''s Redis uses in all, as the router has asked last; NULL: not '
+'known';
+COMMENT ON COLUMN auction.stat_lanes.redis_maxmemory IS
+'bytes, as Redis is configured; NULL: without a limit of its own, or not known';
+COMMENT ON COLUMN auction.stat_lanes.redis_memory_limit IS
+'bytes, the percentage of redis_maxmemory in setting auction.redis_memory_limit; '
+'NULL: no limit';
 COMMENT ON COLUMN auction.stat_lanes.possible_loss_after IS
 'accepted bids behind this position may be lost; NULL: none known';
 

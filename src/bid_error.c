@@ -8,6 +8,51 @@
 
 #include "bid_error.h"
 #include "errors.h"
+#include "lib/stringinfo.h"
+
+/* What made the bid wait: what to look at, or to raise. */
+static const char *
+why_overloaded(const AucHandOver *bid)
+{
+	switch (bid->limit)
+	{
+		case AUC_LIMIT_TAIL:
+			return psprintf("The tail of lane %d is full, or nearly so (auction.tail_size).",
+							bid->lane_id);
+		case AUC_LIMIT_LOG:
+			return psprintf("The log of lane %d is as long as auction.log_limit allows, or nearly so.",
+							bid->lane_id);
+		case AUC_LIMIT_MEMORY:
+			return psprintf("The Redis of lane %d uses as much memory as auction.redis_memory_limit allows, or nearly so.",
+							bid->lane_id);
+		case AUC_LIMIT_BACKLOG:
+			return psprintf("The journal is behind lane %d by as much as auction.backlog_limit allows, or nearly so.",
+							bid->lane_id);
+		case AUC_LIMIT_SLOTS:
+			return "All of auction.slots were in use.";
+		default:
+			return "Its router did not come to it.";
+	}
+}
+
+/* Was it recorded, why not, and what became of the others. */
+static const char *
+detail(const AucHandOver *bid, AucAnswerKind answer, int accepted, int nbids)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, answer == AUC_ANSWER_UNKNOWN ?
+						   "The bid may have been recorded." :
+						   "The bid was not recorded.");
+	if (answer == AUC_ANSWER_OVERLOADED)
+		appendStringInfo(&text, " %s", why_overloaded(bid));
+	if (nbids > 1)
+		appendStringInfo(&text,
+						 " Of the %d bids of this call %d are known to be accepted and stay so.",
+						 nbids, accepted);
+	return text.data;
+}
 
 void
 auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer, bool cancelled,
@@ -47,15 +92,7 @@ auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer, bool cancelled,
 			(errcode(code),
 			 errmsg("bid on auction %lld %s",
 					(long long) bid->auction_id, what),
-			 nbids == 1 ?
-			 errdetail(answer == AUC_ANSWER_UNKNOWN ?
-					   "The bid may have been recorded." :
-					   "The bid was not recorded.") :
-			 errdetail("%s Of the %d bids of this call %d are known to be accepted and stay so.",
-					   answer == AUC_ANSWER_UNKNOWN ?
-					   "The bid may have been recorded." :
-					   "The bid was not recorded.",
-					   nbids, accepted),
+			 errdetail("%s", detail(bid, answer, accepted, nbids)),
 			 errhint("%s", hint)));
 }
 

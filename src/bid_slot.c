@@ -71,6 +71,15 @@ find_lane(int lane_id)
 	return cached_index;
 }
 
+/* What makes the lane's bids wait now. */
+static AucLimit
+limit_of(int lane_id)
+{
+	int			index = find_lane(lane_id);
+
+	return index < 0 ? AUC_LIMIT_NONE : auc_lane_get_delay(auc_lane(index)).by;
+}
+
 /* Sleeps a moment, interruptibly; for what nobody would wake us for. */
 static void
 nap(long ms)
@@ -361,6 +370,7 @@ report_given_up(AucHandOver *bids, int first, int n, AucGiveUp why, int nbids)
 		{
 			bids[first + i].answer = why == GIVE_UP_TIMEOUT ?
 				AUC_ANSWER_OVERLOADED : AUC_ANSWER_RESUBMIT;
+			bids[first + i].limit = limit_of(bids[first + i].lane_id);
 			if (culprit == NULL)
 				culprit = &bids[first + i];
 		}
@@ -410,6 +420,7 @@ hand_over_wave(int server, AucHandOver *bids, int first, int n, int nbids,
 	if (wave.n == 0)
 	{
 		bids[first].answer = AUC_ANSWER_OVERLOADED;
+		bids[first].limit = AUC_LIMIT_SLOTS;
 		auc_bid_raise(&bids[first], AUC_ANSWER_OVERLOADED, false,
 					  count_accepted(first, bids), nbids);
 	}

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "portability/instr_time.h"
+#include "limit.h"
 #include "shm_slot.h"
 
 /* One bid on route redis. */
@@ -26,6 +27,7 @@ typedef struct AucHandOver
 	/* answer */
 	AucAnswerKind answer;		/* AUC_ANSWER_VERDICT, _MOVED or _MOVING; 0: not
 								 * handed over yet */
+	AucLimit	limit;			/* _OVERLOADED: what made it wait */
 	uint64		until;			/* _MOVING: start again when it is applied */
 	AucVerdict	verdict;
 	AucLevel	level;

@@ -14,7 +14,7 @@
 #define AUC_ERRCODE_NOT_RECORDED		MAKE_SQLSTATE('R','B','0','0','2')
 /* The bid may have been recorded: look in auction.bids before a retry. */
 #define AUC_ERRCODE_OUTCOME_UNKNOWN		MAKE_SQLSTATE('R','B','0','0','3')
-/* No slot, or no room in the lane's tail, within auction.overload_timeout. */
+/* No slot, or its lane at a limit, for all of auction.overload_timeout. */
 #define AUC_ERRCODE_OVERLOADED			MAKE_SQLSTATE('R','B','0','0','4')
 /* The library is not in shared_preload_libraries. */
 #define AUC_ERRCODE_NOT_PRELOADED		MAKE_SQLSTATE('R','B','0','0','5')

@@ -167,6 +167,7 @@ upkeep(AucRouter *router, TimestampTz now)
 	router->upkeep_at = TimestampTzPlusMilliseconds(now, UPKEEP_MS);
 	for (int i = 0; i < router->nlanes; i++)
 		auc_router_lane_upkeep(&router->lanes[i], now);
+	auc_router_ask_memory(router);
 	auc_router_unload_idle(router, now);
 }
 
@@ -228,6 +229,7 @@ static long
 sleep_ms(AucRouter *router, TimestampTz now)
 {
 	TimestampTz until = router->upkeep_at;
+	TimestampTz delayed_until = auc_router_delayed_until(router);
 
 	until = Min(until, auc_redis_deadline(router->redis));
 	until = Min(until, auc_router_replicas_deadline(router));
@@ -240,6 +242,8 @@ sleep_ms(AucRouter *router, TimestampTz now)
 		until = router->books_at;
 	if (router->shadow_at != 0 && router->shadow_at < until)
 		until = router->shadow_at;
+	if (delayed_until != 0 && delayed_until < until)
+		until = delayed_until;
 	if (until <= now)
 		return 0;
 	return TimestampDifferenceMilliseconds(now, until);

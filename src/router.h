@@ -7,6 +7,7 @@
  * router_append.c  appending to the log, trimming it
  * router_replica.c what Redis' replicas have, over a second connection
  * router_decide.c  requests in ticket order, the rules, who waits for what
+ * router_limits.c  lanes that are near a limit take bids later, or not
  * router_live.c    loading and letting go of auctions
  * router_sql.c     lanes, terms and positions in PostgreSQL
  * router_book.c    books in Redis: reading, checking, rebuilding, removing
@@ -21,6 +22,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "limit.h"
 #include "redis_conn.h"
 #include "redis_script.h"
 #include "server.h"
@@ -30,6 +32,9 @@
 
 /* Positions are reserved in blocks of so many (rule 5). */
 #define AUC_POSITION_BLOCK	(INT64CONST(1) << 20)
+/* A lane whose tail has less room than this takes no more in this turn. */
+#define AUC_TAIL_ROOM_WANTED \
+	(2 * (sizeof(AucRecord) + AUC_ATTRIBUTES_MAX + 64))
 /* One append takes at most so many auctions; each is two keys. */
 #define AUC_APPEND_MAX_AUCTIONS 64
 
@@ -75,6 +80,9 @@ typedef struct AucRouterLane
 	bool		ready;			/* may load and decide */
 	uint64		ready_at;		/* not before this is applied (rules 1, 13) */
 	bool		full;			/* this turn: the tail has no room */
+	AucDelay	delay;			/* this turn: how long bids have to wait ... */
+	bool		delayed;			/* ... whether one has to ... */
+	TimestampTz delayed_until;		/* ... and until when; 0: until a figure falls */
 
 	AucLanePhase phase;
 	uint32		fenced_on;		/* connection that found it is not ours */
@@ -256,6 +264,21 @@ extern TimestampTz auc_router_replicas_deadline(AucRouter *router);
 extern void auc_router_adopt(AucRouter *router);
 extern void auc_router_decide(AucRouter *router, TimestampTz now);
 extern void auc_router_answer(AucRouterLane *rl);
+
+/* router_limits.c */
+/* What delays the lane's bids; before the turn's requests are looked at. */
+extern void auc_router_limits_turn(AucRouterLane *rl, TimestampTz now);
+/* The request is a bid that is not to be taken yet. */
+extern bool auc_router_delays(AucRouterLane *rl, const AucSlot *slot,
+							 TimestampTz now);
+/*
+ * The request is a close, and a bid on the auction that came before it, and in
+ * time, is delayed.
+ */
+extern bool auc_router_delays_close(AucRouter *router, const AucLive *live,
+								   const AucTicket *ticket);
+extern TimestampTz auc_router_delayed_until(AucRouter *router);
+extern void auc_router_ask_memory(AucRouter *router);
 
 /* router_live.c */
 /* NULL: it rests. */

@@ -4,8 +4,8 @@
  * A turn looks at all published slots of this server, oldest ticket first.
  * What cannot be decided now stays published, so that its backend can still
  * withdraw it: its auction is being loaded or let go, its lane is recovering,
- * not ready, or its tail is full.  The next turn looks again, in the same
- * order.
+ * not ready, full, or near a limit (router_limits.c).  The next turn looks
+ * again, in the same order.
  *
  * A decided slot becomes a waiter of its lane: it is answered when the position
  * it depends on has reached the level asked for (rule 14).  For an accepted bid
@@ -19,9 +19,6 @@
 #include "router.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
-
-/* A lane whose tail has less room than this takes no more in this turn. */
-#define ROOM_WANTED		(2 * (sizeof(AucRecord) + AUC_ATTRIBUTES_MAX + 64))
 
 /* ---- answers ---- */
 
@@ -131,7 +128,7 @@ auc_router_answer(AucRouterLane *rl)
 {
 	uint64		applied = pg_atomic_read_u64(&rl->lane->applied);
 	int			kept = 0;
-	bool		wanted = !rl->ready || rl->full ||
+	bool		wanted = !rl->ready || rl->full || rl->delayed ||
 	rl->phase == AUC_PHASE_READING || rl->phase == AUC_PHASE_APPLYING;
 	bool		there = auc_router_replicas_there(rl->router);
 
@@ -530,7 +527,7 @@ decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
 			answer(index, refusal, 0);
 		return;
 	}
-	if (rl->full || auc_tail_room(&rl->writer) < ROOM_WANTED)
+	if (rl->full || auc_tail_room(&rl->writer) < AUC_TAIL_ROOM_WANTED)
 	{
 		rl->full = true;
 		return;
@@ -539,6 +536,9 @@ decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
 	if (live != NULL)
 	{
 		if (live->releasing && slot->kind != AUC_REQUEST_RELEASE)
+			return;
+		if (!live->moving && (auc_router_delays(rl, slot, now) ||
+							  auc_router_delays_close(router, live, ticket)))
 			return;
 		if (!auc_slot_take(ticket))
 			return;
@@ -564,14 +564,23 @@ decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
 		answer_unloaded(load, index);
 }
 
+static void
+begin_pass(AucRouter *router, TimestampTz now)
+{
+	for (int i = 0; i < router->nlanes; i++)
+	{
+		router->lanes[i].full = false;
+		auc_router_limits_turn(&router->lanes[i], now);
+	}
+}
+
 void
 auc_router_decide(AucRouter *router, TimestampTz now)
 {
 	int			n = auc_slot_collect(router->server_index, router->tickets);
 
 	router->nloads = 0;
-	for (int i = 0; i < router->nlanes; i++)
-		router->lanes[i].full = false;
+	begin_pass(router, now);
 	for (int i = 0; i < n; i++)
 		decide(router, &router->tickets[i], now);
 	if (router->nloads == 0)
@@ -581,6 +590,7 @@ auc_router_decide(AucRouter *router, TimestampTz now)
 
 	/* load what was missed, and look again at those that are left */
 	auc_router_load(router, now);
+	begin_pass(router, now);
 	n = auc_slot_collect(router->server_index, router->tickets);
 	for (int i = 0; i < n; i++)
 		decide(router, &router->tickets[i], now);

@@ -28,7 +28,10 @@ int			auc_guc_guard_lag = 10;
 int			auc_guc_guard_min_bids = 100;
 int			auc_guc_guard_p99 = 1000;
 int			auc_guc_guard_window = 10;
+int			auc_guc_backlog_limit = 0;
+int			auc_guc_log_limit = 0;
 int			auc_guc_log_retention = 30;
+int			auc_guc_redis_memory_limit = 0;
 int			auc_guc_consolidate_batch = 100;
 int			auc_guc_sample_waits = 1000;
 double		auc_guc_shadow = 0;
@@ -47,6 +50,10 @@ typedef struct AucIntSetting
 } AucIntSetting;
 
 static const AucIntSetting int_settings[] = {
+	{"auction.backlog_limit",
+		"How far the journal may be behind before bids on its lane fail.",
+		"From three quarters of it on they slow down. 0 means no limit.",
+		&auc_guc_backlog_limit, 0, 86400, PGC_SIGHUP, GUC_UNIT_S},
 	{"auction.consolidate_batch",
 		"Most auctions that one transaction consolidates.",
 		NULL,
@@ -79,6 +86,10 @@ static const AucIntSetting int_settings[] = {
 		"The time back from now whose bids the guard looks at.",
 		NULL,
 		&auc_guc_guard_window, 1, AUC_GUARD_WINDOW_MAX, PGC_SIGHUP, GUC_UNIT_S},
+	{"auction.log_limit",
+		"Most entries of a lane's log in Redis before bids on the lane fail.",
+		"From three quarters of it on they slow down. 0 means no limit.",
+		&auc_guc_log_limit, 0, INT_MAX, PGC_SIGHUP, 0},
 	{"auction.log_retention",
 		"How long applied records stay in the log.",
 		NULL,
@@ -87,6 +98,10 @@ static const AucIntSetting int_settings[] = {
 		"How long a bid on route redis waits to be taken by the router.",
 		"Then it fails with SQLSTATE RB004 and is not recorded.",
 		&auc_guc_overload_timeout, 1, INT_MAX / 1000, PGC_USERSET, GUC_UNIT_MS},
+	{"auction.redis_memory_limit",
+		"Percentage of Redis' maxmemory in use at which bids on its lanes fail.",
+		"From three quarters of it on they slow down. 0 means no limit, as does a Redis without maxmemory.",
+		&auc_guc_redis_memory_limit, 0, 100, PGC_SIGHUP, 0},
 	{"auction.sample_waits",
 		"How often the steward looks which sessions wait for a lock.",
 		"0 means never. What it finds is shown by auction.write_hotspots().",

@@ -28,7 +28,10 @@ extern int	auc_guc_guard_lag;	/* s, 0: no limit */
 extern int	auc_guc_guard_min_bids;
 extern int	auc_guc_guard_p99;	/* ms, 0: no limit */
 extern int	auc_guc_guard_window;	/* s, at most AUC_GUARD_WINDOW_MAX */
+extern int	auc_guc_backlog_limit;	/* s, 0: no limit */
+extern int	auc_guc_log_limit;	/* entries a lane, 0: no limit */
 extern int	auc_guc_log_retention;	/* s */
+extern int	auc_guc_redis_memory_limit; /* percent of maxmemory, 0: no limit */
 extern int	auc_guc_consolidate_batch;	/* auctions a transaction */
 extern int	auc_guc_sample_waits;	/* ms, 0: never */
 extern double auc_guc_shadow;	/* percent of the auctions on route table */

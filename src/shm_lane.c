@@ -61,6 +61,8 @@ init_server(AucServer *server)
 	pg_atomic_init_u32(&server->drain_idle, 0);
 	pg_atomic_init_u32(&server->redis_ready, 0);
 	pg_atomic_init_u32(&server->replicas, AUC_REPLICAS_UNKNOWN);
+	pg_atomic_init_u64(&server->memory_used, 0);
+	pg_atomic_init_u64(&server->memory_max, 0);
 	SpinLockInit(&server->lock);
 }
 
@@ -78,6 +80,7 @@ init_lane(AucLane *lane)
 	pg_atomic_init_u64(&lane->apply_limit, 0);
 	pg_atomic_init_u64(&lane->freed_off, 0);
 	pg_atomic_init_u64(&lane->log_length, 0);
+	pg_atomic_init_u64(&lane->delay, 0);
 	pg_atomic_init_u64(&lane->tail_rate, 0);
 	pg_atomic_init_u64(&lane->applied_off, 0);
 	pg_atomic_init_u64(&lane->applied, 0);
@@ -342,6 +345,23 @@ AucLaneState
 auc_lane_get_state(AucLane *lane)
 {
 	return (AucLaneState) pg_atomic_read_u32(&lane->state);
+}
+
+void
+auc_lane_set_delay(AucLane *lane, AucDelay delay)
+{
+	pg_atomic_write_u64(&lane->delay, ((uint64) delay.by << 32) | delay.ms);
+}
+
+AucDelay
+auc_lane_get_delay(AucLane *lane)
+{
+	uint64		word = pg_atomic_read_u64(&lane->delay);
+	AucDelay	delay;
+
+	delay.by = (AucLimit) (word >> 32);
+	delay.ms = (uint32) word;
+	return delay;
 }
 
 bool

@@ -9,8 +9,8 @@
  *
  * Who writes what (everything else: "identity", immutable while bound)
  *   router   lane: published, published_off, confirmed, replicated,
- *            apply_limit, state, term, freed_off, log_length, since;
- *            server: redis_*, replicas
+ *            apply_limit, state, term, freed_off, log_length, delay, since;
+ *            server: redis_*, memory_*, replicas
  *   drain    lane: applied, applied_off, applied_at, quarantine notices
  *   steward  server: resolved address (under the server's spinlock)
  * Each is one aligned 64-bit (32-bit) atomic; the writer stores in the order
@@ -25,6 +25,7 @@
 #define AUC_SHM_LANE_H
 
 #include "datatype/timestamp.h"
+#include "limit.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/s_lock.h"
@@ -80,6 +81,7 @@ typedef struct AucLane
 	pg_atomic_uint64 apply_limit;
 	pg_atomic_uint64 freed_off; /* the tail before it may be overwritten */
 	pg_atomic_uint64 log_length;	/* entries, as last asked */
+	pg_atomic_uint64 delay;		/* AucDelay: limit << 32 | ms */
 	pg_atomic_uint64 tail_rate; /* bytes/s published, in the last second */
 	pg_atomic_uint32 applied_wanted;	/* > 0: something waits for "applied": the
 										 * drain does not collect, and wakes the
@@ -124,6 +126,8 @@ typedef struct AucServer
 									 * may be applied; the router clears it */
 	pg_atomic_uint32 redis_ready;	/* connected and greeted */
 	pg_atomic_uint32 replicas;	/* that the last WAIT has counted */
+	pg_atomic_uint64 memory_used;	/* by Redis, as last asked; 0: unknown */
+	pg_atomic_uint64 memory_max;	/* its maxmemory; 0: none, or unknown */
 
 	slock_t		lock;			/* protects the rest, copied out quickly */
 	uint32		resolve_request;	/* router: counts wishes to resolve again */
@@ -166,6 +170,9 @@ extern void auc_server_wake_router(AucServer *server);
 extern void auc_server_wake_drain(AucServer *server);
 extern void auc_lane_set_state(AucLane *lane, AucLaneState state);
 extern AucLaneState auc_lane_get_state(AucLane *lane);
+/* Whether, and by which limit, bids have to wait (limit.h). */
+extern void auc_lane_set_delay(AucLane *lane, AucDelay delay);
+extern AucDelay auc_lane_get_delay(AucLane *lane);
 /* pause_drain(), or with "stopped" also an error: it applies nothing now. */
 extern bool auc_lane_is_held(AucLane *lane, bool stopped);
 /* Sleeps on applied_cv; false: timeout (ms) or the lane was released. */

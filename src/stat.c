@@ -14,12 +14,14 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "settings.h"
 #include "shm.h"
 #include "shm_lane.h"
 #include "shm_tail.h"
 #include "statement.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
@@ -29,7 +31,9 @@ PG_FUNCTION_INFO_V1(auction_pause_drain);
 PG_FUNCTION_INFO_V1(auction_resume_drain);
 
 /* Columns of auction._stat_lanes(). */
-#define STAT_COLUMNS	21
+#define STAT_COLUMNS	28
+/* ... of which these are about limits. */
+#define LIMIT_COLUMNS	21
 /* wait_applied: how often to look whether a lane is ready. */
 #define LOOK_MS			20
 
@@ -123,6 +127,37 @@ server_values(AucServer *server, Datum *values, bool *isnull)
 	values[20] = Int32GetDatum((int32) replicas);
 }
 
+/* 0: not known, or there is none. */
+static void
+put_bytes(double bytes, Datum *value, bool *isnull)
+{
+	*isnull = bytes <= 0;
+	*value = Int64GetDatum((int64) bytes);
+}
+
+/* Figures that have a limit, the limits, and which of them delays bids now. */
+static void
+limit_values(AucLane *lane, Datum *values, bool *isnull)
+{
+	AucServer  *server = auc_server(lane->server);
+	AucDelay	delay = auc_lane_get_delay(lane);
+	const char *limit = auc_limit_name(delay.by);
+	uint64		memory_max = pg_atomic_read_u64(&server->memory_max);
+
+	isnull[0] = auc_guc_backlog_limit == 0;
+	values[0] = Float8GetDatum(auc_guc_backlog_limit);
+	isnull[1] = auc_guc_log_limit == 0;
+	values[1] = Int64GetDatum(auc_guc_log_limit);
+	put_bytes((double) pg_atomic_read_u64(&server->memory_used),
+			  &values[2], &isnull[2]);
+	put_bytes((double) memory_max, &values[3], &isnull[3]);
+	put_bytes((double) memory_max * auc_guc_redis_memory_limit / 100,
+			  &values[4], &isnull[4]);
+	put_text(limit == NULL ? "" : limit, &values[5], &isnull[5]);
+	values[6] = Float8GetDatum(delay.ms == AUC_DELAY_FOREVER ?
+								get_float8_infinity() : (double) delay.ms);
+}
+
 /* One row for each bound lane of this database; none without the library. */
 Datum
 auction__stat_lanes(PG_FUNCTION_ARGS)
@@ -142,6 +177,7 @@ auction__stat_lanes(PG_FUNCTION_ARGS)
 			continue;
 		lane_values(lane, values, isnull);
 		server_values(auc_server(lane->server), values, isnull);
+		limit_values(lane, values + LIMIT_COLUMNS, isnull + LIMIT_COLUMNS);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
 							 values, isnull);
 	}
