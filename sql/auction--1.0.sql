@@ -1080,7 +1080,8 @@ CREATE FUNCTION auction._stat_routes(since text,
 	OUT rejected_by jsonb, OUT rolled_back bigint, OUT errors bigint,
 	OUT errors_by jsonb, OUT waiting bigint, OUT p50_ms float8,
 	OUT p95_ms float8, OUT p99_ms float8, OUT p999_ms float8,
-	OUT max_ms float8, OUT mean_ms float8, OUT since_at timestamptz)
+	OUT max_ms float8, OUT mean_ms float8, OUT since_at timestamptz,
+	OUT rate_limited bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'auction__stat_routes'
 LANGUAGE C VOLATILE PARALLEL SAFE ROWS 2;
@@ -1089,7 +1090,7 @@ LANGUAGE C VOLATILE PARALLEL SAFE ROWS 2;
 CREATE VIEW auction.stat_routes AS
 SELECT r.route, r.bids, r.accepted, r.rejected, r.rejected_by, r.rolled_back,
 	r.errors, r.errors_by, r.waiting, r.p50_ms, r.p95_ms, r.p99_ms, r.p999_ms,
-	r.max_ms, r.mean_ms, r.since_at AS since
+	r.max_ms, r.mean_ms, r.since_at AS since, r.rate_limited
 FROM auction._stat_routes('reset') r;
 COMMENT ON VIEW auction.stat_routes IS
 'one row for each route: what became of the bids of this database, and how '
@@ -1114,6 +1115,9 @@ COMMENT ON COLUMN auction.stat_routes.errors_by IS
 'not_recorded (RB002; on route table cancelled or timed out in the queue), '
 'unknown (RB003), overloaded (RB004), recovering (RB006), fenced (RB007), '
 'other; those that occurred';
+COMMENT ON COLUMN auction.stat_routes.rate_limited IS
+'bids that were refused because of auction.user_rate_limit (RB011); in no other '
+'figure';
 COMMENT ON COLUMN auction.stat_routes.waiting IS
 'now: on route redis bids that were handed over and have no answer, on route '
 'table sessions in the queue for an auction''s lock; NULL for shadow';
@@ -1761,8 +1765,31 @@ AS $$
 			'When it is full, bids wait and then fail with RB004. See the drain, and whether Redis is back; increase auction.tail_size.'
 		WHERE tail_size IS NOT NULL
 		UNION ALL
-		SELECT 5, 'log', 'ok', format('%s entries', log_length), NULL
+		SELECT 5, 'log', CASE WHEN log_length > log_limit * 0.9 THEN 'error'
+				WHEN log_length > log_limit * 0.75 THEN 'warning'
+				ELSE 'ok' END,
+			format('%s entries', log_length)
+				|| coalesce(' of ' || log_limit, ''),
+			'See auction.log_retention, and the drain: what is not applied stays.'
 		WHERE log_length IS NOT NULL
+		UNION ALL
+		SELECT 7, 'memory of Redis',
+			CASE WHEN redis_memory_used > redis_maxmemory * 0.9 THEN 'error'
+				WHEN redis_memory_used > redis_maxmemory * 0.75 THEN 'warning'
+				ELSE 'ok' END,
+			pg_size_pretty(redis_memory_used)
+				|| coalesce(' of ' || pg_size_pretty(redis_maxmemory), ''),
+			'At maxmemory Redis refuses what is new, and the lane goes on without it. See what else is in that Redis; increase maxmemory.'
+		WHERE redis_memory_used IS NOT NULL
+		UNION ALL
+		SELECT 8, 'limits', CASE WHEN limited_by IS NULL THEN 'ok'
+				WHEN delay_ms = 'Infinity' THEN 'error' ELSE 'warning' END,
+			CASE WHEN limited_by IS NULL THEN 'bids are taken at once'
+				WHEN delay_ms = 'Infinity'
+				THEN limited_by || ': no bid is taken'
+				ELSE format('%s: bids wait %s ms', limited_by, delay_ms) END,
+			'Bids that wait too long fail with RB004; it ends by itself when the figure falls. See the row of that name.'
+		WHERE delay_ms IS NOT NULL
 		UNION ALL
 		SELECT 6, 'possible loss',
 			CASE WHEN possible_loss_after IS NULL THEN 'ok' ELSE 'error' END,

@@ -26,6 +26,7 @@
 
 #include "argument.h"
 #include "bid_entry.h"
+#include "bid_rate.h"
 #include "bid_route.h"
 #include "bid_slot.h"
 #include "bid_table.h"
@@ -126,10 +127,11 @@ decide_on_table(const AucBid *bid, AucBidResult *result,
 
 /*
  * An auction that nobody knows has no route; that it is unknown is found in
- * the tables, so it is counted there.
+ * the tables, so it is counted there.  A bid takes one token of its bidder's,
+ * however often it starts again.
  */
-void
-auc_bid_place(const AucBid *bid, AucBidResult *result)
+static void
+place(const AucBid *bid, AucBidResult *result, bool has_token)
 {
 	instr_time	began;
 
@@ -139,8 +141,14 @@ auc_bid_place(const AucBid *bid, AucBidResult *result)
 		AucRouteHint hint;
 		AucHandOver hand_over;
 
+		bool		known;
+
 		CHECK_FOR_INTERRUPTS();
-		if (!auc_route_find(bid->auction_id, &hint))
+		known = auc_route_find(bid->auction_id, &hint);
+		if (!has_token && !auc_bid_rate_admits(bid))
+			auc_bid_refuse_rate(bid, known ? hint.route : AUC_ROUTE_TABLE);
+		has_token = true;
+		if (!known)
 		{
 			unknown_auction(result);
 			auc_track_table(&result->verdict, &began);
@@ -160,6 +168,12 @@ auc_bid_place(const AucBid *bid, AucBidResult *result)
 		if (take_answer(&hand_over, result))
 			return;
 	}
+}
+
+void
+auc_bid_place(const AucBid *bid, AucBidResult *result)
+{
+	place(bid, result, false);
 }
 
 void
@@ -360,6 +374,13 @@ collect_run(AucBidList *list, int first)
 			server = this_server;
 			lane_id = hint.lane_id;
 		}
+		if (!auc_bid_rate_admits(bid))
+		{
+			/* those before it first; then it is looked at again */
+			if (n > 0)
+				break;
+			auc_bid_refuse_rate(bid, AUC_ROUTE_REDIS);
+		}
 		fill_hand_over(bid, lane_id, &list->run[n]);
 		n++;
 	}
@@ -367,9 +388,9 @@ collect_run(AucBidList *list, int first)
 }
 
 static void
-place_one(AucBidList *list, int i)
+place_one(AucBidList *list, int i, bool has_token)
 {
-	auc_bid_place(&list->bids[i], &list->results[i]);
+	place(&list->bids[i], &list->results[i], has_token);
 	if (list->results[i].route == AUC_ROUTE_REDIS &&
 		list->results[i].verdict.accepted)
 		list->accepted++;
@@ -396,7 +417,7 @@ place_run(AucBidList *list, int first, int n)
 	}
 	for (i = 0; moved && i < n; i++)
 		if (list->run[i].answer != AUC_ANSWER_VERDICT)
-			place_one(list, first + i);
+			place_one(list, first + i, true);
 }
 
 static void
@@ -419,7 +440,7 @@ place_list(AucBidList *list)
 			i += n;
 		}
 		else
-			place_one(list, i++);
+			place_one(list, i++, false);
 	}
 	error_context_stack = context.previous;
 }

@@ -9,6 +9,7 @@
 #include "bid_error.h"
 #include "errors.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 
 /* What made the bid wait: what to look at, or to raise. */
 static const char *
@@ -30,6 +31,9 @@ why_overloaded(const AucHandOver *bid)
 							bid->lane_id);
 		case AUC_LIMIT_SLOTS:
 			return "All of auction.slots were in use.";
+		case AUC_LIMIT_ROLE:
+			return psprintf("Role \"%s\" has as many of auction.slots in use as auction.role_slots allows.",
+							GetUserNameFromId(GetAuthenticatedUserId(), true));
 		default:
 			return "Its router did not come to it.";
 	}

@@ -164,9 +164,12 @@ drop_wave_at_exit(int code, Datum arg)
 	drop_wave();
 }
 
-/* Claims at least one slot, waiting for it until then; 0: none in time. */
+/*
+ * Claims at least one slot, waiting for it until then.  Wave of 0: none in
+ * time, and why.
+ */
 static void
-claim_wave(int server, int wanted, TimestampTz until)
+claim_wave(int server, int wanted, TimestampTz until, AucLimit *why)
 {
 	static bool registered = false;
 
@@ -184,7 +187,7 @@ claim_wave(int server, int wanted, TimestampTz until)
 
 		while (wave.n < wanted)
 		{
-			int			index = auc_slot_claim(server);
+			int			index = auc_slot_claim(server, why);
 
 			if (index < 0)
 				break;
@@ -413,14 +416,15 @@ hand_over_wave(int server, AucHandOver *bids, int first, int n, int nbids,
 	AucGiveUp	why;
 	TimestampTz now;
 	instr_time	began;
+	AucLimit	limit = AUC_LIMIT_NONE;
 
 	auc_track_begin(&began);
 	bids[first].answer = AUC_ANSWER_RESUBMIT;
-	claim_wave(server, n, until);
+	claim_wave(server, n, until, &limit);
 	if (wave.n == 0)
 	{
 		bids[first].answer = AUC_ANSWER_OVERLOADED;
-		bids[first].limit = AUC_LIMIT_SLOTS;
+		bids[first].limit = limit;
 		auc_bid_raise(&bids[first], AUC_ANSWER_OVERLOADED, false,
 					  count_accepted(first, bids), nbids);
 	}
@@ -531,6 +535,7 @@ ask_wave(AucAsk **asks, int first, int n, TimestampTz until)
 	int			lane = await_lane(asks[first]->lane_id, until);
 	int			server;
 	int			same = 1;
+	AucLimit	limit;
 
 	if (lane < 0)
 		return 1;
@@ -542,7 +547,7 @@ ask_wave(AucAsk **asks, int first, int n, TimestampTz until)
 			break;
 		same++;
 	}
-	claim_wave(server, same, until);
+	claim_wave(server, same, until, &limit);
 	if (wave.n == 0)
 		return same;
 	same = wave.n;

@@ -197,6 +197,13 @@ auc_track_error(AucStatRoute route, AucStatError error)
 }
 
 void
+auc_track_rate_limited(AucStatRoute route)
+{
+	if (auc_guc_track_bids)
+		auc_stat_rate_limited(route);
+}
+
+void
 auc_track_hand_over(int n, const AucHandOver *bids)
 {
 	if (!auc_guc_track_bids)

@@ -8,7 +8,8 @@
  *
  * A bid that got no verdict is an error of its route.  What the application
  * does wrong is none: bad arguments, a refused INSERT (RB001), a bid that would
- * wait for its own transaction (RB008), a cancel before the bid went any way.
+ * wait for its own transaction (RB008), a bidder that bids too often (RB011,
+ * counted apart), a cancel before the bid went any way.
  */
 #ifndef AUC_BID_TRACK_H
 #define AUC_BID_TRACK_H
@@ -28,6 +29,8 @@ extern void auc_track_hand_over(int n, const AucHandOver *bids);
 extern void auc_track_table(const AucVerdict *verdict,
 							const instr_time *began);
 extern void auc_track_error(AucStatRoute route, AucStatError error);
+/* Refused with RB011: no error of the route, which never saw it. */
+extern void auc_track_rate_limited(AucStatRoute route);
 /* In PG_CATCH: the error that has ended a bid on route table. */
 extern void auc_track_table_failed(void);
 

@@ -28,5 +28,7 @@
 #define AUC_ERRCODE_AUCTION_IN_USE		MAKE_SQLSTATE('R','B','0','0','9')
 /* A lane or server that is asked for is not attached. */
 #define AUC_ERRCODE_NOT_ATTACHED		MAKE_SQLSTATE('R','B','0','1','0')
+/* The bidder bids more often than auction.user_rate_limit; not recorded. */
+#define AUC_ERRCODE_RATE_LIMITED		MAKE_SQLSTATE('R','B','0','1','1')
 
 #endif							/* AUC_ERRORS_H */

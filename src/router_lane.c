@@ -114,6 +114,7 @@ auc_router_lane_begin(AucRouterLane *rl)
 	rl->log_last = pg_atomic_read_u64(&lane->confirmed);
 	auc_router_replicas_forget(rl);
 	rl->term = pg_atomic_read_u64(&lane->term);
+	rl->delay = auc_lane_get_delay(lane);
 	/* the predecessor may have left some unread; reading one twice is harmless */
 	rl->seen_notices = pg_atomic_read_u64(&lane->notices);
 	rl->seen_notices -= Min(rl->seen_notices, AUC_LANE_NOTICES - 1);

@@ -33,9 +33,11 @@ int			auc_guc_log_limit = 0;
 int			auc_guc_log_retention = 30;
 int			auc_guc_redis_memory_limit = 0;
 int			auc_guc_consolidate_batch = 100;
+int			auc_guc_role_slots = 75;
 int			auc_guc_sample_waits = 1000;
 double		auc_guc_shadow = 0;
 bool		auc_guc_track_bids = true;
+double		auc_guc_user_rate_limit = 0;
 
 typedef struct AucIntSetting
 {
@@ -102,6 +104,10 @@ static const AucIntSetting int_settings[] = {
 		"Percentage of Redis' maxmemory in use at which bids on its lanes fail.",
 		"From three quarters of it on they slow down. 0 means no limit, as does a Redis without maxmemory.",
 		&auc_guc_redis_memory_limit, 0, 100, PGC_SIGHUP, 0},
+	{"auction.role_slots",
+		"Percentage of auction.slots that the sessions of one role in one database may hold at a time.",
+		"Bids beyond that wait for one of them. 100 means no limit.",
+		&auc_guc_role_slots, 1, 100, PGC_SUSET, 0},
 	{"auction.sample_waits",
 		"How often the steward looks which sessions wait for a lock.",
 		"0 means never. What it finds is shown by auction.write_hotspots().",
@@ -184,6 +190,11 @@ auc_settings_define(void)
 							 NULL,
 							 &auc_guc_shadow, 0, 0, 100, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
+	DefineCustomRealVariable("auction.user_rate_limit",
+							 "Most bids per second of one bidder, on either route.",
+							 "As many may come at once. 0 means no limit. Needs the library to be preloaded.",
+							 &auc_guc_user_rate_limit, 0, 0, 1000000, PGC_SUSET,
+							 0, NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress)
 		define_ints(size_settings, lengthof(size_settings));
 	MarkGUCPrefixReserved("auction");

@@ -33,9 +33,11 @@ extern int	auc_guc_log_limit;	/* entries a lane, 0: no limit */
 extern int	auc_guc_log_retention;	/* s */
 extern int	auc_guc_redis_memory_limit; /* percent of maxmemory, 0: no limit */
 extern int	auc_guc_consolidate_batch;	/* auctions a transaction */
+extern int	auc_guc_role_slots; /* percent of auc_guc_slots, 100: no limit */
 extern int	auc_guc_sample_waits;	/* ms, 0: never */
 extern double auc_guc_shadow;	/* percent of the auctions on route table */
 extern bool auc_guc_track_bids;
+extern double auc_guc_user_rate_limit;	/* bids/s, 0: no limit */
 
 extern void auc_settings_define(void);
 

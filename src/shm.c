@@ -13,6 +13,8 @@
 #include "shm.h"
 #include "shm_bell.h"
 #include "shm_lane.h"
+#include "shm_quota.h"
+#include "shm_rate.h"
 #include "shm_shadow.h"
 #include "shm_slot.h"
 #include "shm_stat.h"
@@ -36,6 +38,8 @@ static const AucShmPart parts[] = {
 	{auc_worker_shmem_size, auc_worker_shmem_init, false},
 	{auc_bell_shmem_size, auc_bell_shmem_init, false},
 	{auc_slot_shmem_size, auc_slot_shmem_init, false},
+	{auc_quota_shmem_size, auc_quota_shmem_init, false},
+	{auc_rate_shmem_size, auc_rate_shmem_init, false},
 	{auc_stat_shmem_size, auc_stat_shmem_init, false},
 	{auc_lane_shmem_size, auc_lane_shmem_init, true},
 	{auc_shadow_shmem_size, auc_shadow_shmem_init, true},

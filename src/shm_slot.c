@@ -13,6 +13,7 @@
 #include "settings.h"
 #include "shm_bell.h"
 #include "shm_lane.h"
+#include "shm_quota.h"
 #include "shm_slot.h"
 #include "storage/condition_variable.h"
 
@@ -124,8 +125,8 @@ change(int index, uint64 word, AucSlotState state)
 
 /* ---- backend ---- */
 
-int
-auc_slot_claim(int server)
+static int
+claim_any(int server, int quota)
 {
 	/* where this process found one last: most often free again */
 	static int	hint = -1;
@@ -151,12 +152,34 @@ auc_slot_claim(int server)
 
 				slot->position = 0;
 				slot->proc = auc_my_procno();
+				slot->quota = quota;
 				hint = index;
 				return index;
 			}
 		}
 	}
 	return -1;
+}
+
+int
+auc_slot_claim(int server, AucLimit *why)
+{
+	int			quota = auc_quota_mine();
+	int			index;
+
+	if (quota >= 0 && !auc_quota_add(quota))
+	{
+		*why = AUC_LIMIT_ROLE;
+		return -1;
+	}
+	index = claim_any(server, quota);
+	if (index < 0)
+	{
+		*why = AUC_LIMIT_SLOTS;
+		if (quota >= 0)
+			auc_quota_give(quota);
+	}
+	return index;
 }
 
 void
@@ -180,9 +203,13 @@ void
 auc_slot_free(int index)
 {
 	uint64		word = pg_atomic_read_u64(&words[index]);
+	/* read before the slot can be somebody else's */
+	int			quota = auc_slot(index)->quota;
 
 	if (!change(index, word, AUC_SLOT_FREE))
 		Assert(false);
+	if (quota >= 0)
+		auc_quota_give(quota);
 	if (pg_atomic_read_u32(&shared->free_waiters) > 0)
 		ConditionVariableBroadcast(&shared->freed);
 }
@@ -227,8 +254,12 @@ auc_slot_stop_waiting(void)
 }
 
 static bool
-any_free(void)
+may_claim(void)
 {
+	int			quota = auc_quota_mine();
+
+	if (quota >= 0 && !auc_quota_has_room(quota))
+		return false;
 	for (int i = 0; i < auc_guc_slots; i++)
 		if (auc_slot_state(i) == AUC_SLOT_FREE)
 			return true;
@@ -242,7 +273,7 @@ auc_slot_wait_free(long timeout)
 	waiting_for_free = true;
 	ConditionVariablePrepareToSleep(&shared->freed);
 	/* one may have been freed before we were seen waiting */
-	if (!any_free())
+	if (!may_claim())
 		(void) ConditionVariableTimedSleep(&shared->freed, timeout,
 										   auc_wait_event_new("AuctionSlotFree"));
 	ConditionVariableCancelSleep();

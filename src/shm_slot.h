@@ -25,6 +25,7 @@
 #define AUC_SHM_SLOT_H
 
 #include "datatype/timestamp.h"
+#include "limit.h"
 #include "port/atomics.h"
 #include "record.h"
 
@@ -83,6 +84,7 @@ typedef struct AucSlot
 	AucRequestKind kind;
 	int			lane;			/* index of the AucLane, a hint */
 	uint32		proc;			/* pgprocno of the backend, to wake it */
+	int			quota;			/* entry it is counted in (shm_quota.h), or -1 */
 	int64		auction_id;
 	int64		user_id;
 	int64		amount;
@@ -123,14 +125,15 @@ extern int	auc_slot_waiting(int server, TimestampTz *since);
 extern AucSlot *auc_slot(int index);
 
 /* backend */
-extern int	auc_slot_claim(int server);	/* index, or -1: none is free */
+/* Index; or -1, and why: AUC_LIMIT_SLOTS or AUC_LIMIT_ROLE. */
+extern int	auc_slot_claim(int server, AucLimit *why);
 extern void auc_slot_publish(const int *slots, int n);	/* consecutive tickets */
 extern AucSlotState auc_slot_state(int index);
 /* Gives up: FREE (not recorded), ABANDONED (unknown) or ANSWERED (read it). */
 extern AucSlotState auc_slot_withdraw(int index);
 extern void auc_slot_free(int index);
 /*
- * Sleeps until a slot may have become free, at most timeout ms.  Whatever ends
+ * Sleeps until a slot may be claimed, at most timeout ms.  Whatever ends
  * it otherwise, an ERROR too, has to be followed by auc_slot_stop_waiting().
  */
 extern void auc_slot_wait_free(long timeout);

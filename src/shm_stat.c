@@ -227,6 +227,15 @@ auc_stat_error(AucStatRoute route, AucStatError error)
 }
 
 void
+auc_stat_rate_limited(AucStatRoute route)
+{
+	AucStatCounts *counts = my_counts(route);
+
+	if (counts != NULL)
+		pg_atomic_fetch_add_u64(&counts->counter[COUNTER(rate_limited)], 1);
+}
+
+void
 auc_stat_rolled_back(AucStatRoute route, uint64 n)
 {
 	AucStatCounts *counts = my_counts(route);

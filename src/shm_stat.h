@@ -59,6 +59,7 @@ typedef struct AucRouteStat
 	uint64		accepted;
 	uint64		rejected[AUC_REASONS];
 	uint64		rolled_back;	/* accepted, then undone by their transaction */
+	uint64		rate_limited;	/* refused before they went any way */
 	uint64		errors[AUC_STAT_ERRORS];
 	uint64		sum_us;			/* this and the next: accepted and rejected */
 	uint64		latency[AUC_LATENCY_BUCKETS];
@@ -79,6 +80,7 @@ extern bool auc_stat_ready(void);
 extern void auc_stat_verdict(AucStatRoute route, const AucVerdict *verdict,
 							 uint64 us);
 extern void auc_stat_error(AucStatRoute route, AucStatError error);
+extern void auc_stat_rate_limited(AucStatRoute route);
 extern void auc_stat_rolled_back(AucStatRoute route, uint64 n);
 /* All of it at once. */
 extern void auc_stat_add(AucStatRoute route, const AucRouteStat *stat);

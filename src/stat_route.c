@@ -27,7 +27,7 @@ PG_FUNCTION_INFO_V1(auction__sample_ratio);
 PG_FUNCTION_INFO_V1(auction__compare_routes);
 
 /* Columns of auction._stat_routes(). */
-#define STAT_COLUMNS	16
+#define STAT_COLUMNS	17
 
 static const char *const route_names[AUC_STAT_ROUTES] = {
 	[AUC_STAT_TABLE] = "table",
@@ -152,6 +152,7 @@ route_values(AucStatRoute route, const AucRouteStat *stat, TimestampTz since,
 	values[8] = waiting(route, &isnull[8]);
 	latency_values(stat, &values[9], &isnull[9]);
 	values[15] = TimestampTzGetDatum(since);
+	values[16] = Int64GetDatum((int64) stat->rate_limited);
 }
 
 /* No row without the library, none for shadow bids before there was one. */

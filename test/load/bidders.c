@@ -233,7 +233,7 @@ static Outcome
 outcome_of_error(const char *sqlstate)
 {
 	static const char *const not_recorded[] = {
-		"RB002", "RB004", "RB005", "RB006", "RB007", "RB008", "RB010",
+		"RB002", "RB004", "RB005", "RB006", "RB007", "RB008", "RB010", "RB011",
 		"57P03"					/* the server is starting up */
 	};
 	size_t		i;

@@ -13,6 +13,7 @@ use Test::More;
 
 my $node = new_node('limits', conf => <<'CONF');
 auction.slots = 4
+auction.role_slots = 100
 auction.tail_size = '64kB'
 auction.log_retention = '1h'
 CONF

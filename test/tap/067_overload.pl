@@ -119,6 +119,17 @@ sub is_not_recorded
 	return;
 }
 
+# What health() says of a lane's limits.
+sub health_of
+{
+	my ($lane) = @_;
+
+	return sql(<<"SQL");
+SELECT status || ' ' || finding FROM auction.health()
+ WHERE item = 'limits' AND object LIKE 'lane $lane of %'
+SQL
+}
+
 is( sql('SELECT count(*) FROM auction.stat_lanes WHERE limited_by IS NULL AND delay_ms = 0'),
 	'3', 'no lane is limited');
 
@@ -132,6 +143,7 @@ while (sql('SELECT coalesce(delay_ms, 0) < 200 FROM auction.stat_lanes WHERE lan
 }
 is_limited(1, 'tail', "delay_ms BETWEEN 200 AND 1000 AND tail_bytes_used < tail_size");
 pass("tail: after $accepted bids they slow down");
+like(health_of(1), qr/^warning tail: bids wait \d+ ms$/, 'tail, slow: health() warns');
 my $failed = fails_for(1, 2, 'The tail of lane 1 is full', 'tail, slow');
 is(sql(place(1)), 't', 'tail, slow: who waits gets his bid in');
 $accepted++;
@@ -145,6 +157,8 @@ SELECT count(*) FILTER (WHERE accepted) FROM auction.place_bids(ARRAY(
 SQL
 $price += 64;
 is_limited(1, 'tail', "delay_ms = 'Infinity'");
+is(health_of(1), 'error tail: no bid is taken', 'tail, full: an error in health()');
+is(health_of(2), 'ok bids are taken at once', '... of that lane alone');
 my $failed_full = fails_for(1, 2, 'The tail of lane 1 is full', 'tail, full');
 sql('SELECT auction.resume_drain()');
 is((finish_psql($waiting))[0], '64', 'tail: who still waits is served when the drain goes on');
