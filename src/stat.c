@@ -32,7 +32,7 @@ PG_FUNCTION_INFO_V1(auction_resume_drain);
 
 /* Columns of auction._stat_lanes(). */
 #define STAT_COLUMNS	28
-/* ... of which these are about limits. */
+/* From here on they are about limits. */
 #define LIMIT_COLUMNS	21
 /* wait_applied: how often to look whether a lane is ready. */
 #define LOOK_MS			20
