@@ -214,6 +214,19 @@ wants_round(AucRouterLane *rl)
 		auc_lane_get_state(rl->lane) == AUC_LANE_NORMAL;
 }
 
+/* Whatever the reason, another connection may do better, after a while. */
+static void
+refused(AucRouter *router, const char *what, const redisReply *reply)
+{
+	char		reason[200];
+
+	snprintf(reason, sizeof(reason), "%s: %s", what, auc_router_said(reply));
+	for (char *c = reason; *c != '\0'; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+	auc_redis_close(router->replicas->redis, reason);
+}
+
 static void
 mark_reply(void *arg, const redisReply *reply)
 {
@@ -229,7 +242,7 @@ mark_reply(void *arg, const redisReply *reply)
 		/* the log is not what it was: the first connection has to look */
 		auc_router_lane_give_up(rl, "mark was refused", reply);
 	else
-		away(rl->router, auc_router_said(reply));
+		refused(rl->router, "mark", reply);
 }
 
 static void
@@ -301,27 +314,24 @@ wait_reply(void *arg, const redisReply *reply)
 	if (reply != NULL)
 	{
 		n = counted(router, reply);
-		pg_atomic_write_u32(&router->server->replicas,
-							n < 0 ? AUC_REPLICAS_UNKNOWN : (uint32) n);
+		if (n < 0)
+			refused(router, "WAIT", reply);
+		else
+			pg_atomic_write_u32(&router->server->replicas, (uint32) n);
 	}
 	if (marked && n >= router->options.replica.count)
 		confirm(router);
 	else
-	{
-		char		why[160];
-
 		replicas->again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 														 AGAIN_MS);
-		if (n >= 0)
-			snprintf(why, sizeof(why), "%lld of %d have confirmed within %d ms",
-					 n, router->options.replica.count,
-					 router->options.replica.timeout);
-		else
-			snprintf(why, sizeof(why), "%s",
-					 reply != NULL ? auc_router_said(reply) : "no answer");
-		/* a lost connection has a better reason, and tells it itself */
-		if (reply != NULL)
-			away(router, why);
+	if (n >= 0 && n < router->options.replica.count)
+	{
+		char		why[80];
+
+		snprintf(why, sizeof(why), "%lld of %d have confirmed within %d ms",
+				 n, router->options.replica.count,
+				 router->options.replica.timeout);
+		away(router, why);
 	}
 	for (int i = 0; i < router->nlanes; i++)
 		router->lanes[i].marking = 0;

@@ -89,7 +89,14 @@ sub journal_count
 
 # --- no replica
 
+sub connections
+{
+	return scalar grep { !/ cmd=client/ } split /\n/,
+	  $redis->cli('CLIENT', 'LIST', 'TYPE', 'normal');
+}
+
 is(bid($plain), 'redis', 'redis, the default');
+is(connections(), 1, 'nobody has asked for replicas: no second connection');
 my @told = held('no replica', [ bid_sql($copied) ], [ low_sql($copied) ]);
 is("@told", 'journal too_low|journal',
 	'... then both, an acceptance and a refusal, at level journal');
@@ -97,6 +104,7 @@ poll_until($node, 'postgres', 'SELECT min(replicas) FROM auction.stat_lanes',
 	'0');
 is(sql('SELECT count(*) FROM auction.stat_lanes WHERE replicated > 0'),
 	'0', 'no position is replicated');
+is(connections(), 2, 'there is a second connection');
 like(slurp_file($node->logfile),
 	qr/bids of durability "replica" are acknowledged when PostgreSQL has committed them/,
 	'the log says so');
@@ -237,6 +245,29 @@ is( sql("SELECT string_agg(DISTINCT state, ' '), max(since) "
 	"normal|$since",
 	'... the lanes have not noticed');
 $other->stop;
+
+# Redis refuses the question.
+$redis->cli('ACL', 'SETUSER', 'bids', 'on', '>secret', '~*', '&*', '+@all',
+	'-wait');
+sql('CREATE USER MAPPING FOR PUBLIC SERVER redis1 '
+	  . "OPTIONS (username 'bids', password 'secret')");
+poll('the router is that user',
+	sub { return $redis->cli('CLIENT', 'LIST') =~ / user=bids / });
+wait_lanes($node, 'postgres', 'normal');
+@told = held('WAIT is not permitted', [ bid_sql($copied) ]);
+is("@told", 'journal', '... then at level journal');
+poll('the log says so',
+	sub { return slurp_file($node->logfile) =~ /Replicas of Redis: .*NOPERM/ });
+is( sql("SELECT string_agg(DISTINCT state, ' ') FROM auction.stat_lanes"),
+	'normal', '... the lanes go on');
+$redis->cli('ACL', 'SETUSER', 'bids', '+wait');
+wait_level($copied, 'replica');
+pass('it is permitted: replica again');
+sql('DROP USER MAPPING FOR PUBLIC SERVER redis1');
+poll('the router is no more that user',
+	sub { return $redis->cli('CLIENT', 'LIST') !~ / user=bids / });
+wait_lanes($node, 'postgres', 'normal');
+wait_level($copied, 'replica');
 
 # A lane that somebody else has taken: a mark is no append, but a refused one
 # makes the router look.
