@@ -331,7 +331,20 @@ CREATE TABLE auction._lane_terms (
 	term        bigint NOT NULL DEFAULT 0,
 	reserved    bigint NOT NULL DEFAULT 0,  -- last position that may be given
 	run_id      text,             -- of the Redis that confirmed last
+	taken_at    timestamptz,      -- when the term was
 	possible_loss_after bigint    -- position; NULL: none known
+);
+
+-- API: internal
+-- What adopt_lanes() was asked for, and by whom; rows are only added. The
+-- router of the instance it was asked of acts on the newest that is younger
+-- than _lane_terms.taken_at.
+CREATE TABLE auction._adoptions (
+	lane_id     int NOT NULL,
+	give_up_log bool NOT NULL,
+	by_role     text NOT NULL,
+	at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+	instance    text NOT NULL
 );
 
 -- API: public, to read
@@ -641,6 +654,19 @@ CREATE FUNCTION auction.detach_redis(server name) RETURNS void
 	AS 'MODULE_PATHNAME', 'auction_detach_redis';
 COMMENT ON FUNCTION auction.detach_redis(name) IS
 	'undoes attach_redis(), once no auction uses the server any more';
+
+-- API: public
+CREATE FUNCTION auction.adopt_lanes(server name, give_up_log bool DEFAULT false)
+	RETURNS int
+	LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'auction_adopt_lanes';
+COMMENT ON FUNCTION auction.adopt_lanes(name, bool) IS
+	'takes those lanes of the server that are not normal for this PostgreSQL, '
+	'though Redis names another owner, whose lanes are fenced then; a second or '
+	'so after the commit. Returns how many it was asked for. give_up_log: a log '
+	'that cannot be read, or is another installation''s whose owner is silent, '
+	'is deleted with all keys of the lane; what was in it alone is lost, see '
+	'possible_loss_after in stat_lanes';
 
 /* ---- workers ---- */
 
@@ -1001,7 +1027,8 @@ CREATE FUNCTION auction._stat_lanes(
 	OUT replicated bigint, OUT replicas int,
 	OUT backlog_limit float8, OUT log_limit bigint,
 	OUT redis_memory_used bigint, OUT redis_maxmemory bigint,
-	OUT redis_memory_limit bigint, OUT limited_by text, OUT delay_ms float8)
+	OUT redis_memory_limit bigint, OUT limited_by text, OUT delay_ms float8,
+	OUT owner text, OUT renewed_at timestamptz)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'auction__stat_lanes'
 LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 10;
@@ -1019,7 +1046,8 @@ SELECT l.server, l.lane, l.id AS lane_id,
 	t.possible_loss_after, s.redis_ready, s.redis_error, s.redis_error_at,
 	s.replicas,
 	s.limited_by, s.delay_ms, s.backlog_limit, s.log_limit,
-	s.redis_memory_used, s.redis_maxmemory, s.redis_memory_limit
+	s.redis_memory_used, s.redis_maxmemory, s.redis_memory_limit,
+	s.owner, s.renewed_at
 FROM auction.lanes l
 	LEFT JOIN auction._lane_terms t ON t.lane_id = l.id
 	LEFT JOIN auction._stat_lanes() s ON s.lane_id = l.id;
@@ -1067,6 +1095,14 @@ COMMENT ON COLUMN auction.stat_lanes.redis_maxmemory IS
 COMMENT ON COLUMN auction.stat_lanes.redis_memory_limit IS
 'bytes, the percentage of redis_maxmemory in setting auction.redis_memory_limit; '
 'NULL: no limit';
+COMMENT ON COLUMN auction.stat_lanes.owner IS
+'the running instance of PostgreSQL that Redis names as the lane''s owner, as '
+'it was told last; another one''s in a fenced lane. A start of PostgreSQL draws '
+'a number of its own, which a crash of a backend does not change. NULL: nobody, '
+'or not known yet';
+COMMENT ON COLUMN auction.stat_lanes.renewed_at IS
+'when Redis confirmed last that this instance owns the lane; the owner asks '
+'for that several times per auction.lane_lease. NULL: not since the start';
 COMMENT ON COLUMN auction.stat_lanes.possible_loss_after IS
 'accepted bids behind this position may be lost; NULL: none known';
 
@@ -1735,8 +1771,9 @@ AS $$
 				WHEN 'degraded' THEN 'Bids go on, acknowledged when PostgreSQL has committed them. It ends by itself when Redis is back.'
 				WHEN 'returning' THEN 'It ends by itself.'
 				WHEN 'starting' THEN 'It ends by itself.'
-				WHEN 'recovering' THEN 'Its bids are refused until the log in Redis is applied: see that Redis runs.'
-				WHEN 'fenced' THEN 'The server log says why. Redis holds this lane for somebody else, or its log is not this lane''s.'
+				WHEN 'recovering' THEN 'Its bids are refused until the log in Redis is applied, or the owner that Redis names has been silent for auction.lane_lease: see that Redis runs.'
+				WHEN 'waiting' THEN 'Bids are refused until Redis is back, because auction.degraded is off.'
+				WHEN 'fenced' THEN 'The server log says why. Redis holds this lane for somebody else, or its log is not this lane''s. See auction.adopt_lanes().'
 				ELSE 'See the workers.' END
 		UNION ALL
 		SELECT 2, 'drain', CASE WHEN drain_stopped THEN 'error'

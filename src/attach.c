@@ -75,8 +75,8 @@ fetch_int64(void)
 
 /* ---- checks ---- */
 
-static void
-check_may_write(const char *function)
+void
+auc_attach_check_may_write(const char *function)
 {
 	auc_shm_require(function);
 	PreventCommandDuringRecovery(function);
@@ -84,12 +84,8 @@ check_may_write(const char *function)
 	PreventCommandIfParallelMode(function);
 }
 
-/*
- * Returns the server, locked against DROP SERVER and a second attach until the
- * transaction ends.
- */
-static ForeignServer *
-lock_server(const char *name)
+Oid
+auc_attach_lock_server(const char *name)
 {
 	Oid			serverid = get_foreign_server_oid(name, false);
 	ForeignServer *server;
@@ -115,7 +111,7 @@ lock_server(const char *name)
 				 errdetail("Its foreign-data wrapper is \"%s\".",
 						   wrapper->fdwname),
 				 errhint("Create one with CREATE SERVER ... FOREIGN DATA WRAPPER auction_redis OPTIONS (host ...).")));
-	return server;
+	return serverid;
 }
 
 static void
@@ -186,13 +182,13 @@ auction_attach_redis(PG_FUNCTION_ARGS)
 	int			lanes = PG_GETARG_INT32(1);
 	AucCaller	caller;
 
-	check_may_write("attach_redis()");
+	auc_attach_check_may_write("attach_redis()");
 	if (lanes < 1 || lanes > MAX_LANES_PER_SERVER)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("number of lanes must be between 1 and %d",
 						MAX_LANES_PER_SERVER)));
-	(void) lock_server(NameStr(*name));
+	(void) auc_attach_lock_server(NameStr(*name));
 	if (auc_attach_has_lanes(NameStr(*name)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -294,7 +290,7 @@ auction_detach_redis(PG_FUNCTION_ARGS)
 	Oid			serverid;
 	AucCaller	caller;
 
-	check_may_write("detach_redis()");
+	auc_attach_check_may_write("detach_redis()");
 	/* an old snapshot would not show the auctions of a moment ago */
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
@@ -304,7 +300,7 @@ auction_detach_redis(PG_FUNCTION_ARGS)
 	/* a server that was dropped while nobody watched must be detachable */
 	serverid = get_foreign_server_oid(NameStr(*name), true);
 	if (OidIsValid(serverid))
-		(void) lock_server(NameStr(*name));
+		(void) auc_attach_lock_server(NameStr(*name));
 	else if (!superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

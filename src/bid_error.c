@@ -84,6 +84,11 @@ auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer, bool cancelled,
 			what = "cannot be decided: its lane is fenced";
 			hint = "auction.stat_lanes and the server log name the reason.";
 			break;
+		case AUC_ANSWER_WAITING:
+			code = AUC_ERRCODE_RECOVERING;
+			what = "has to wait until Redis is back";
+			hint = "Send it again later. The setting auction.degraded is off: with it, bids would go on without Redis.";
+			break;
 		case AUC_ANSWER_OVERLOADED:
 			code = AUC_ERRCODE_OVERLOADED;
 			what = "was not taken in time: lane overloaded";
@@ -118,6 +123,13 @@ auc_bid_not_done(int64 auction_id, const char *what, AucAnswerKind answer)
 					 errmsg("auction %lld cannot be %s while its lane recovers",
 							(long long) auction_id, what),
 					 errhint("Try again later; auction.stat_lanes shows the lane.")));
+			break;
+		case AUC_ANSWER_WAITING:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_RECOVERING),
+					 errmsg("auction %lld cannot be %s until Redis is back",
+							(long long) auction_id, what),
+					 errhint("Try again later, or set auction.degraded to on.")));
 			break;
 		case AUC_ANSWER_FENCED:
 			ereport(ERROR,

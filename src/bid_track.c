@@ -226,6 +226,7 @@ auc_track_hand_over(int n, const AucHandOver *bids)
 				auc_stat_error(AUC_STAT_REDIS, AUC_STAT_OVERLOADED);
 				break;
 			case AUC_ANSWER_RECOVERING:
+			case AUC_ANSWER_WAITING:
 				auc_stat_error(AUC_STAT_REDIS, AUC_STAT_RECOVERING);
 				break;
 			case AUC_ANSWER_FENCED:

@@ -18,7 +18,7 @@
 #define AUC_ERRCODE_OVERLOADED			MAKE_SQLSTATE('R','B','0','0','4')
 /* The library is not in shared_preload_libraries. */
 #define AUC_ERRCODE_NOT_PRELOADED		MAKE_SQLSTATE('R','B','0','0','5')
-/* The lane waits for its log after a crash of PostgreSQL; not recorded. */
+/* The lane waits for Redis: for its log, or by auction.degraded; not recorded. */
 #define AUC_ERRCODE_RECOVERING			MAKE_SQLSTATE('R','B','0','0','6')
 /* Redis holds this lane for somebody else; not recorded. */
 #define AUC_ERRCODE_FENCED				MAKE_SQLSTATE('R','B','0','0','7')

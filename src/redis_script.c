@@ -22,6 +22,7 @@ static const AucScriptSource scripts[] = {
 	[AUC_SCRIPT_TAKE] = SCRIPT(take),
 	[AUC_SCRIPT_APPEND] = SCRIPT(append),
 	[AUC_SCRIPT_MARK] = SCRIPT(mark),
+	[AUC_SCRIPT_BEAT] = SCRIPT(beat),
 	[AUC_SCRIPT_BOOK] = SCRIPT(book),
 	[AUC_SCRIPT_REBUILD] = SCRIPT(rebuild),
 	[AUC_SCRIPT_REMOVE] = SCRIPT(remove),

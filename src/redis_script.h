@@ -11,8 +11,11 @@
  *   :log    stream; entry ID <position of its last record>-0; one field
  *           (position) and one text (record.h) a record
  *   :term   hash: uuid (the lane's identity: its uuid and database), term,
- *           instance, last (the log's last position, changed only together
- *           with the log), marked (up to where replicas were asked last)
+ *           last (the log's last position, changed only together with the
+ *           log), marked (up to where replicas were asked last); of the owner:
+ *           instance, place (machine's boot and data directory), lease (ms),
+ *           beat (a counter), released ("1": given back); claim (an instance
+ *           that is about to take it)
  *   :auction:ID  hash: price, leader ("" if none), bid_count, ends_at
  *           (microseconds since 1970-01-01 UTC), status (one letter); nothing
  *           of a maximum that is not the price
@@ -27,14 +30,32 @@
  *   adds join on without a gap, and a retraction, which happens at rest,
  *   changes neither, so that the book is written anew.
  *
- * take.lua    KEYS log term                                        (rule 10)
- *   ARGV uuid instance least_term
- *   If :term names another uuid: returns {"OTHER", uuid}.  Else raises the
- *   term above the stored one and above least_term, notes uuid and instance,
- *   makes the log exist (an empty stream whose last ID is 0-1 stands for
- *   position 0), and returns {"TAKEN", term, last, previous_instance|"",
- *   log_length}, numbers as strings; last is read from the stream itself
- *   (XINFO STREAM last-generated-id), and :term's field last is set to it.
+ * take.lua    KEYS log term                                  (rules 10, 11)
+ *   ARGV uuid instance least_term place lease how seen own_last
+ *   If :term names another uuid: returns {"OTHER", uuid}.  If it is not to be
+ *   had at once: {"HELD", token, instance|"", term, lease, common}.  The token
+ *   changes with each beat and each owner; who has seen the same one for a
+ *   lease gives it as "seen" ("" else), and is told {"CLAIMED", ...} the same
+ *   way; giving the token of that takes the lane (an empty one at once).
+ *   common: the last position up to own_last that the log has, or "".
+ *   how     what is taken at once, besides what names the own instance, or the
+ *           own place, or is released, and is not claimed by another:
+ *           "first" one that names nobody; "held", our own lease still runs:
+ *           the same, and our own one though claimed; "fenced" not what is
+ *           released; "adopt" any, also of the same lane in another database;
+ *           "" nothing else
+ *   Taking raises the term above the stored one and above least_term, notes
+ *   uuid, instance, place and lease, makes the log exist (an empty stream
+ *   whose last ID is 0-1 stands for position 0), and returns {"TAKEN", term,
+ *   last, previous_instance|"", log_length}, numbers as strings; last is read
+ *   from the stream itself (XINFO STREAM last-generated-id), and :term's field
+ *   last is set to it.
+ *
+ * beat.lua    KEYS term                                            (rule 11)
+ *   ARGV instance term lease released(0/1)
+ *   {"OTHER", instance, term} if those named are others.  Else changes beat,
+ *   notes the lease, voids a claim, and returns {"OK"}.  released: the lane is
+ *   given back.
  *
  * append.lua  KEYS log term [auction:ID book:ID]...                (rule 9)
  *   ARGV term previous last nrecords (position text)*nrecords nauctions
@@ -101,6 +122,7 @@ typedef enum AucScript
 	AUC_SCRIPT_TAKE,
 	AUC_SCRIPT_APPEND,
 	AUC_SCRIPT_MARK,
+	AUC_SCRIPT_BEAT,
 	AUC_SCRIPT_BOOK,
 	AUC_SCRIPT_REBUILD,
 	AUC_SCRIPT_REMOVE,

@@ -145,6 +145,7 @@ tend_connection(AucRouter *router, TimestampTz now)
 	{
 		if (find_address(router, &router->target))
 		{
+			router->attempts++;
 			auc_redis_connect(router->redis, &router->target);
 			status = auc_redis_status(router->redis);
 			if (status == AUC_REDIS_CLOSED)
@@ -169,6 +170,7 @@ upkeep(AucRouter *router, TimestampTz now)
 		auc_router_lane_upkeep(&router->lanes[i], now);
 	auc_router_ask_memory(router);
 	auc_router_unload_idle(router, now);
+	auc_router_adopt_upkeep(router);
 }
 
 /* Well before the last reserved position is given. */
@@ -190,6 +192,7 @@ auc_router_step(AucRouter *router, TimestampTz now)
 {
 	if (router->options_seen != auc_server_options_generation())
 		read_options(router);
+	auc_router_owner_look(router);
 	tend_connection(router, now);
 	auc_router_replicas_tend(router, now);
 	for (int i = 0; i < router->nlanes; i++)
@@ -246,7 +249,8 @@ sleep_ms(AucRouter *router, TimestampTz now)
 		until = delayed_until;
 	if (until <= now)
 		return 0;
-	return TimestampDifferenceMilliseconds(now, until);
+	return auc_router_owner_sleep(router,
+								  TimestampDifferenceMilliseconds(now, until));
 }
 
 /*
@@ -395,6 +399,7 @@ auc_router_main(Datum arg)
 	wait.sockets[1].redis = auc_router_replicas_redis(router);
 	read_options(router);
 	auc_router_read_lanes(router);
+	auc_router_owner_begin(router);
 	for (int i = 0; i < router->nlanes; i++)
 		auc_router_lane_begin(&router->lanes[i]);
 	auc_router_adopt(router);

@@ -4,6 +4,8 @@
  * router.c         process, main loop, connection
  * router_lane.c    a lane's part of a turn, its state, freeing the tail
  * router_take.c    taking a lane, comparing or recovering its log
+ * router_owner.c   whose lane it is: lease, beat, watching another owner
+ * router_adopt.c   what a DBA has asked for with adopt_lanes()
  * router_append.c  appending to the log, trimming it
  * router_replica.c what Redis' replicas have, over a second connection
  * router_decide.c  requests in ticket order, the rules, who waits for what
@@ -58,12 +60,22 @@ typedef enum AucLanePhase
 {
 	AUC_PHASE_NONE,				/* not taken on this connection */
 	AUC_PHASE_TAKING,			/* take script is on its way */
+	AUC_PHASE_WATCHING,			/* it is somebody else's, for now */
+	AUC_PHASE_CLEARING,			/* what Redis has of it is being deleted */
 	AUC_PHASE_TAKEN,			/* it has answered; its term is not stored yet */
 	AUC_PHASE_READING,			/* recovering: reads the log into the tail */
 	AUC_PHASE_APPLYING,			/* recovering: the drain applies what was read */
 	AUC_PHASE_COMPARING,		/* reads what the log has beyond confirmed */
 	AUC_PHASE_APPENDING			/* taken; appends */
 } AucLanePhase;
+
+/* What a DBA has asked for: router_adopt.c. */
+typedef enum AucInsist
+{
+	AUC_INSIST_NOT,
+	AUC_INSIST_ADOPT,			/* take it, whoever owns it */
+	AUC_INSIST_GIVE_UP			/* take it without its log */
+} AucInsist;
 
 typedef struct AucRouterLane
 {
@@ -86,6 +98,24 @@ typedef struct AucRouterLane
 
 	AucLanePhase phase;
 	uint32		fenced_on;		/* connection that found it is not ours */
+
+	AucInsist	insist;
+	TimestampTz insisted_at;	/* the last request that was read */
+	bool		cleared;		/* GIVE_UP: nothing is left of it in Redis */
+
+	/* router_owner.c; times by its own clock */
+	bool		rival;			/* fenced, for another owner is alive */
+	bool		asking;			/* the lease has run out unnoticed ... */
+	uint32		asking_since;	/* ... after so many attempts to connect */
+	bool		beating;		/* a beat is on its way */
+	int64		sent_at;		/* of the last take or beat ... */
+	int			sent_lease;		/* ... and the lease it named, ms */
+	char		watched[192];	/* WATCHING: what Redis said of the owner ... */
+	int64		watched_at;		/* ... unchanged since ... */
+	int64		watch_for;		/* ... and is to be for so long */
+	int64		watch_began;
+	uint32		watched_on;		/* connection */
+
 	uint64		term;
 	uint64		stored_term;	/* in auction._lane_terms */
 	char		stored_run_id[64];	/* Redis that had the log last */
@@ -188,6 +218,9 @@ typedef struct AucRouter
 	AucRedisStatus redis_seen;
 	TimestampTz connect_at;		/* not before */
 	int			backoff;		/* ms */
+	uint32		attempts;		/* to connect, so far */
+	char		place[128];		/* where this instance is (router_owner.c) */
+	int64		turned_at;		/* this turn's begin, by its clock */
 	bool		refused_before;	/* the last attempt to connect failed */
 
 	int			nlanes;
@@ -224,7 +257,11 @@ extern void auc_router_lane_begin(AucRouterLane *rl);
 extern void auc_router_lane_disconnected(AucRouterLane *rl);
 extern void auc_router_lane_turn(AucRouterLane *rl);
 extern void auc_router_lane_publish(AucRouterLane *rl);
-extern void auc_router_lane_fence(AucRouterLane *rl, const char *why);
+/* "hint" instead of what is said of keys that are not ours, or NULL. */
+extern void auc_router_lane_fence(AucRouterLane *rl, const char *why,
+								  const char *hint);
+/* Redis is of no use for now: bids go on without it. */
+extern void auc_router_lane_degrade(AucRouterLane *rl, const char *why);
 /* The log has everything up to the position. */
 extern void auc_router_lane_confirm(AucRouterLane *rl, uint64 position);
 /* If it sleeps until there is something to apply, or somebody waits for it. */
@@ -241,6 +278,26 @@ extern int	auc_router_term_key(AucRouterLane *rl, char *key);
 /* router_take.c */
 extern void auc_router_begin_recovery(AucRouterLane *rl);
 extern void auc_router_advance(AucRouterLane *rl);
+/* A position as Redis returns it: digits, perhaps "-0" or "-1" behind. */
+extern bool auc_router_position(const redisReply *reply, uint64 *position);
+
+/* router_adopt.c */
+extern void auc_router_adopt_upkeep(AucRouter *router);
+extern void auc_router_adopt_clear(AucRouterLane *rl);
+extern void auc_router_adopt_done(AucRouterLane *rl);
+
+/* router_owner.c */
+extern void auc_router_owner_begin(AucRouter *router);
+extern void auc_router_owner_look(AucRouter *router);
+extern void auc_router_owner_beat(AucRouterLane *rl);
+extern long auc_router_owner_sleep(AucRouter *router, long most);
+extern const char *auc_router_owner_how(AucRouterLane *rl, const char **seen);
+extern void auc_router_owner_took(AucRouterLane *rl);
+extern void auc_router_owner_held(AucRouterLane *rl, const redisReply *reply);
+extern bool auc_router_owner_look_again(AucRouterLane *rl);
+extern void auc_router_owner_doubt(AucRouterLane *rl);
+extern bool auc_router_owner_asks(AucRouterLane *rl);
+extern const char *auc_router_instance(char *text);
 
 /* router_append.c */
 extern void auc_router_lane_send(AucRouterLane *rl);

@@ -17,6 +17,7 @@
 
 #include "miscadmin.h"
 #include "router.h"
+#include "settings.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 
@@ -112,14 +113,24 @@ read_notices(AucRouterLane *rl)
 	rl->seen_notices = written;
 }
 
-/* A fenced lane tells everybody who waits; so does one without a log. */
+/*
+ * A lane that decides nothing for now tells everybody who waits: fenced, or
+ * waiting for Redis.
+ */
 static void
-answer_fenced(AucRouterLane *rl)
+answer_stopped(AucRouterLane *rl, AucAnswerKind refusal)
 {
 	for (int i = 0; i < rl->nwaiters; i++)
-		answer(rl->waiters[i].slot,
-			   auc_slot(rl->waiters[i].slot)->position > 0 ?
-			   AUC_ANSWER_UNKNOWN : AUC_ANSWER_FENCED, 0);
+	{
+		AucWaiter  *waiter = &rl->waiters[i];
+		AucLevel	reached = level_reached(rl, waiter->need);
+
+		if (reached >= waiter->level)
+			answer(waiter->slot, AUC_ANSWER_VERDICT, reached);
+		else
+			answer(waiter->slot, auc_slot(waiter->slot)->position > 0 ?
+				   AUC_ANSWER_UNKNOWN : refusal, 0);
+	}
 	rl->nwaiters = 0;
 }
 
@@ -137,8 +148,13 @@ auc_router_answer(AucRouterLane *rl)
 	read_notices(rl);
 	rl->seen_applied = applied;
 	if (auc_lane_get_state(rl->lane) == AUC_LANE_FENCED)
-		answer_fenced(rl);
+		answer_stopped(rl, AUC_ANSWER_FENCED);
+	else if (auc_lane_get_state(rl->lane) == AUC_LANE_WAITING)
+		answer_stopped(rl, AUC_ANSWER_WAITING);
 	rl->replica_need = 0;
+	/* rule 12: what is not in the log waits until Redis says whose lane it is */
+	if (rl->asking && auc_lane_get_state(rl->lane) != AUC_LANE_NORMAL)
+		return;
 	for (int i = 0; i < rl->nwaiters; i++)
 	{
 		AucWaiter  *waiter = &rl->waiters[i];
@@ -461,6 +477,8 @@ static bool
 lane_decides(AucRouter *router, AucRouterLane *rl, AucAnswerKind *refusal)
 {
 	*refusal = 0;
+	if (rl->asking)
+		return false;			/* rule 12: whose lane is it? */
 	switch (auc_lane_get_state(rl->lane))
 	{
 		case AUC_LANE_FENCED:
@@ -469,9 +487,19 @@ lane_decides(AucRouter *router, AucRouterLane *rl, AucAnswerKind *refusal)
 		case AUC_LANE_UNKNOWN:
 		case AUC_LANE_RECOVERING:
 			/* rule 12: never degraded; refused until Redis answers */
-			if (router->refused_before)
+			if (router->refused_before || rl->phase == AUC_PHASE_WATCHING)
 				*refusal = AUC_ANSWER_RECOVERING;
 			return false;
+		case AUC_LANE_WAITING:
+			*refusal = AUC_ANSWER_WAITING;
+			return false;
+		case AUC_LANE_DEGRADED:
+			if (!auc_guc_degraded)
+			{
+				*refusal = AUC_ANSWER_WAITING;
+				return false;
+			}
+			return rl->ready;
 		default:
 			return rl->ready;
 	}

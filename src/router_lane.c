@@ -11,6 +11,7 @@
 #include "errors.h"
 #include "miscadmin.h"
 #include "router.h"
+#include "settings.h"
 
 /* ---- for the other files ---- */
 
@@ -76,7 +77,7 @@ auc_router_lane_give_up(AucRouterLane *rl, const char *what,
 }
 
 void
-auc_router_lane_fence(AucRouterLane *rl, const char *why)
+auc_router_lane_fence(AucRouterLane *rl, const char *why, const char *hint)
 {
 	/* one that was tried again, and still is not ours, is only put aside */
 	if (auc_lane_get_state(rl->lane) != AUC_LANE_FENCED)
@@ -86,7 +87,8 @@ auc_router_lane_fence(AucRouterLane *rl, const char *why)
 				 errmsg("lane %d of server \"%s\" is fenced: %s", rl->lane_id,
 						NameStr(rl->router->server->name), why),
 				 errdetail("Nothing is decided or applied in it until this is resolved; waiting bids fail."),
-				 errhint("If what Redis has there is known to be abandoned, delete the keys {PREFIX:LANE}:*; or choose another prefix. The lane is tried again on the next connection.")));
+				 errhint("%s", hint != NULL ? hint :
+						 "If what Redis has there is known to be abandoned, delete the keys {PREFIX:LANE}:*; or choose another prefix. The lane is tried again on the next connection.")));
 		pg_atomic_write_u64(&rl->lane->apply_limit, 0);
 		pg_atomic_write_u32(&rl->lane->fenced_recovering,
 							auc_lane_get_state(rl->lane) == AUC_LANE_RECOVERING);
@@ -128,12 +130,29 @@ auc_router_lane_disconnected(AucRouterLane *rl)
 	rl->phase = AUC_PHASE_NONE;
 	rl->in_flight = false;
 	rl->reading = false;
-	if (state != AUC_LANE_NORMAL && state != AUC_LANE_RETURNING)
+	if (auc_router_owner_asks(rl))
 		return;
+	if (state == AUC_LANE_NORMAL || state == AUC_LANE_RETURNING ||
+		(state == AUC_LANE_WAITING && auc_guc_degraded))
+		auc_router_lane_degrade(rl, auc_redis_error(rl->router->redis));
+}
+
+void
+auc_router_lane_degrade(AucRouterLane *rl, const char *why)
+{
+	if (!auc_guc_degraded)
+	{
+		ereport(LOG,
+				(errmsg("lane %d of server \"%s\" waits for Redis: bids are refused, because auction.degraded is off",
+						rl->lane_id, NameStr(rl->router->server->name)),
+				 errdetail("Redis: %s.", why)));
+		auc_lane_set_state(rl->lane, AUC_LANE_WAITING);
+		return;
+	}
 	ereport(LOG,
 			(errmsg("lane %d of server \"%s\" is degraded: bids are acknowledged when PostgreSQL has committed them",
 					rl->lane_id, NameStr(rl->router->server->name)),
-			 errdetail("Redis: %s.", auc_redis_error(rl->router->redis))));
+			 errdetail("Redis: %s.", why)));
 	auc_lane_set_state(rl->lane, AUC_LANE_DEGRADED);
 	pg_atomic_write_u64(&rl->lane->apply_limit, PG_UINT64_MAX);
 	auc_server_wake_drain(rl->router->server);
@@ -148,7 +167,8 @@ free_tail(AucRouterLane *rl)
 	AucLane    *lane = rl->lane;
 	uint64		off = pg_atomic_read_u64(&lane->applied_off);
 	bool		away = rl->phase == AUC_PHASE_NONE ||
-		rl->phase == AUC_PHASE_TAKING;
+		rl->phase == AUC_PHASE_TAKING ||
+		rl->phase == AUC_PHASE_WATCHING;
 
 	if (!away || auc_lane_get_state(lane) != AUC_LANE_DEGRADED)
 		off = Min(off, rl->logged_off);
@@ -170,6 +190,7 @@ auc_router_lane_turn(AucRouterLane *rl)
 			return;
 	}
 	auc_router_advance(rl);
+	auc_router_owner_beat(rl);
 	free_tail(rl);
 	state = auc_lane_get_state(rl->lane);
 	if (!rl->ready && state != AUC_LANE_RECOVERING &&

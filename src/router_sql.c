@@ -24,6 +24,7 @@ static AucStatement read_lanes = {
 
 static AucStatement store_term = {
 	"UPDATE auction._lane_terms SET term = $2, run_id = $3, "
+	"taken_at = clock_timestamp(), "
 	"possible_loss_after = CASE WHEN $4 THEN $5 ELSE possible_loss_after END "
 	"WHERE lane_id = $1",
 	5, {INT4OID, INT8OID, TEXTOID, BOOLOID, INT8OID}

@@ -23,14 +23,12 @@
 #include "errors.h"
 #include "miscadmin.h"
 #include "router.h"
-#include "shm.h"
 
 /* Entries a read of the log asks for at a time; one has up to 1000 records. */
 #define READ_ENTRIES	8
 
-/* A position as Redis returns it: digits, perhaps "-0" or "-1" behind. */
-static bool
-parse_position(const redisReply *reply, uint64 *position)
+bool
+auc_router_position(const redisReply *reply, uint64 *position)
 {
 	char	   *end;
 
@@ -45,6 +43,42 @@ parse_position(const redisReply *reply, uint64 *position)
 
 /* ---- taking ---- */
 
+static bool
+all_strings(const redisReply *reply)
+{
+	for (size_t i = 0; i < reply->elements; i++)
+		if (reply->element[i]->type != REDIS_REPLY_STRING)
+			return false;
+	return true;
+}
+
+/*
+ * Another uuid, or the same one in another database, which is a copy.  An
+ * installation that is gone has left its keys; nobody but a DBA can know that
+ * it is.
+ */
+static void
+fence_other(AucRouterLane *rl, const redisReply *uuid)
+{
+	const char *slash = strchr(rl->identity, '/');
+	int			len = slash != NULL ? (int) (slash - rl->identity) + 1 : 0;
+	bool		copy = uuid->type == REDIS_REPLY_STRING &&
+		strncmp(uuid->str, rl->identity, len) == 0;
+
+	if (rl->insist != AUC_INSIST_NOT)
+		ereport(LOG,
+				(errcode(AUC_ERRCODE_FENCED),
+				 errmsg("lane %d of server \"%s\" cannot be adopted: it is not this lane's log",
+						rl->lane_id, NameStr(rl->router->server->name))));
+	auc_router_adopt_done(rl);
+	auc_router_lane_fence(rl, copy ?
+						  "Redis has it for another database, of which this one is a copy" :
+						  "Redis has a lane of another database or installation under the same prefix",
+						  copy ?
+						  "If this one is to have it, auction.adopt_lanes() takes it; else choose another prefix." :
+						  "If that is in use, choose another prefix: ALTER SERVER ... OPTIONS (ADD prefix ...). If it is gone, as after DROP EXTENSION, auction.adopt_lanes(server, give_up_log => true) deletes what is left of it in Redis, the keys {PREFIX:LANE}:*.");
+}
+
 static void
 take_reply(void *arg, const redisReply *reply)
 {
@@ -57,47 +91,65 @@ take_reply(void *arg, const redisReply *reply)
 	if (reply->type == REDIS_REPLY_ARRAY && reply->elements >= 2 &&
 		auc_router_reply_is(reply->element[0], "OTHER"))
 	{
-		auc_router_lane_fence(rl, "Redis has a lane of another database or installation under the same prefix");
+		fence_other(rl, reply->element[1]);
 		return;
 	}
 	/* somebody else's key under our name: no other lane is to suffer from it */
 	if (reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "WRONGTYPE"))
 	{
-		auc_router_lane_fence(rl, "Redis has a key of another type under the lane's name");
+		auc_router_lane_fence(rl, "Redis has a key of another type under the lane's name", NULL);
+		return;
+	}
+	if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 6 &&
+		(auc_router_reply_is(reply->element[0], "HELD") ||
+		 auc_router_reply_is(reply->element[0], "CLAIMED")) &&
+		all_strings(reply))
+	{
+		auc_router_owner_held(rl, reply);
 		return;
 	}
 	if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 4 ||
 		!auc_router_reply_is(reply->element[0], "TAKEN") ||
-		!parse_position(reply->element[1], &term) ||
-		!parse_position(reply->element[2], &last))
+		!auc_router_position(reply->element[1], &term) ||
+		!auc_router_position(reply->element[2], &last))
 	{
 		auc_router_lane_give_up(rl, "could not take the log", reply);
 		return;
 	}
 	rl->term = term;
+	if (rl->insist == AUC_INSIST_GIVE_UP && !rl->cleared)
+	{
+		auc_router_adopt_clear(rl);
+		return;
+	}
 	rl->read_to = last;
 	rl->phase = AUC_PHASE_TAKEN;
+	auc_router_owner_took(rl);
 }
 
 static void
 take(AucRouterLane *rl)
 {
 	AucRedis   *redis = rl->router->redis;
+	const char *seen;
+	const char *how = auc_router_owner_how(rl, &seen);
 	char		key[AUC_KEY_MAX];
-	char		instance[24];
 	int			len;
 
 	auc_router_replicas_forget(rl);
-	auc_redis_begin_script(redis, AUC_SCRIPT_TAKE, 2, 3);
+	auc_redis_begin_script(redis, AUC_SCRIPT_TAKE, 2, 8);
 	len = auc_router_log_key(rl, key);
 	auc_redis_arg(redis, key, len);
 	len = auc_router_term_key(rl, key);
 	auc_redis_arg(redis, key, len);
 	auc_redis_arg_str(redis, rl->identity);
-	len = snprintf(instance, sizeof(instance), "%016llx",
-				   (unsigned long long) auc_shm_instance());
-	auc_redis_arg(redis, instance, len);
+	auc_redis_arg_str(redis, auc_router_instance(key));
 	auc_redis_arg_int64(redis, Max(rl->term, rl->stored_term));
+	auc_redis_arg_str(redis, rl->router->place);
+	auc_redis_arg_int64(redis, rl->sent_lease);
+	auc_redis_arg_str(redis, how);
+	auc_redis_arg_str(redis, seen);
+	auc_redis_arg_int64(redis, rl->writer.last);
 	auc_redis_end(redis, take_reply, rl);
 	rl->phase = AUC_PHASE_TAKING;
 }
@@ -134,8 +186,21 @@ loss_possible(AucRouterLane *rl, bool was_fenced)
 		rl->reserved == 0)
 		return false;
 	return was_fenced || rl->read_to < had ||
+		rl->insist == AUC_INSIST_GIVE_UP ||
 		(rl->stored_run_id[0] != '\0' &&
 		 strcmp(rl->stored_run_id, auc_redis_run_id(rl->router->redis)) != 0);
+}
+
+static void
+report_loss(AucRouterLane *rl, uint64 kept)
+{
+	ereport(LOG,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("lane %d of server \"%s\": bids accepted behind position " UINT64_FORMAT " may be lost",
+					rl->lane_id, NameStr(rl->router->server->name), kept),
+			 rl->insist == AUC_INSIST_GIVE_UP ?
+			 errdetail("Its log was given up.") :
+			 errdetail("PostgreSQL and Redis both restarted, so what Redis had not kept is in neither.")));
 }
 
 static void
@@ -155,11 +220,8 @@ taken(AucRouterLane *rl)
 	auc_router_store_term(rl, loss, kept);
 	pg_atomic_write_u64(&lane->term, rl->term);
 	if (loss)
-		ereport(LOG,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("lane %d of server \"%s\": bids accepted behind position " UINT64_FORMAT " may be lost",
-						rl->lane_id, NameStr(rl->router->server->name), kept),
-				 errdetail("PostgreSQL and Redis both restarted, so what Redis had not kept is in neither.")));
+		report_loss(rl, kept);
+	auc_router_adopt_done(rl);
 	rl->log_last = rl->read_to;
 	rl->reappended = 0;
 	if (auc_lane_get_state(lane) == AUC_LANE_RECOVERING)
@@ -172,7 +234,7 @@ taken(AucRouterLane *rl)
 	}
 	if (rl->log_last > rl->published)
 	{
-		auc_router_lane_fence(rl, "the log has positions that were never given here");
+		auc_router_lane_fence(rl, "the log has positions that were never given here", NULL);
 		return;
 	}
 	seek(rl, rl->log_last);
@@ -235,7 +297,7 @@ recover_record(AucRouterLane *rl, uint64 position, const redisReply *text)
 		snprintf(why, sizeof(why),
 				 "the log's record at position " UINT64_FORMAT " cannot be read",
 				 position);
-		auc_router_lane_fence(rl, why);
+		auc_router_lane_fence(rl, why, NULL);
 		return false;
 	}
 	if (record.first != rl->writer.last + 1 ||
@@ -246,7 +308,7 @@ recover_record(AucRouterLane *rl, uint64 position, const redisReply *text)
 				 rl->writer.last + 1,
 				 record.kind == AUC_RECORD_JUMP ? record.position :
 				 record.first - 1);
-		auc_router_lane_fence(rl, why);
+		auc_router_lane_fence(rl, why, NULL);
 		return false;
 	}
 	return auc_tail_append(&rl->writer, &record, attributes);
@@ -261,7 +323,7 @@ read_entry(AucRouterLane *rl, const redisReply *entry)
 	if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2 ||
 		entry->element[1]->type != REDIS_REPLY_ARRAY)
 	{
-		auc_router_lane_fence(rl, "the log is not one of ours");
+		auc_router_lane_fence(rl, "the log is not one of ours", NULL);
 		return false;
 	}
 	fields = entry->element[1];
@@ -270,10 +332,10 @@ read_entry(AucRouterLane *rl, const redisReply *entry)
 		uint64		position;
 		const redisReply *text = fields->element[i + 1];
 
-		if (!parse_position(fields->element[i], &position) ||
+		if (!auc_router_position(fields->element[i], &position) ||
 			text->type != REDIS_REPLY_STRING)
 		{
-			auc_router_lane_fence(rl, "the log is not one of ours");
+			auc_router_lane_fence(rl, "the log is not one of ours", NULL);
 			return false;
 		}
 		if (rl->phase == AUC_PHASE_READING)
@@ -284,7 +346,7 @@ read_entry(AucRouterLane *rl, const redisReply *entry)
 		}
 		if (position > rl->compared && !same_as_tail(rl, position, text))
 		{
-			auc_router_lane_fence(rl, "the log differs from what was decided here");
+			auc_router_lane_fence(rl, "the log differs from what was decided here", NULL);
 			return false;
 		}
 		rl->compared = Max(rl->compared, position);
@@ -315,7 +377,7 @@ read_reply(void *arg, const redisReply *reply)
 		return;
 	if (reply->elements == 0)
 	{
-		auc_router_lane_fence(rl, "the log ends before the position it names as its last");
+		auc_router_lane_fence(rl, "the log ends before the position it names as its last", NULL);
 		return;
 	}
 	if (rl->writer.last > before)
@@ -357,8 +419,9 @@ room_for_reading(AucRouterLane *rl)
 
 /* ---- the end of recovery ---- */
 
-static void
-recovered(AucRouterLane *rl)
+/* New positions behind the reserved ones; false: no room yet. */
+static bool
+skip_reserved(AucRouterLane *rl)
 {
 	AucLane    *lane = rl->lane;
 	uint64		given_up = rl->reserved;
@@ -375,18 +438,48 @@ recovered(AucRouterLane *rl)
 		skip.first = rl->writer.last + 1;
 		skip.position = given_up;
 		if (!auc_tail_append(&rl->writer, &skip, NULL))
-			return;				/* everything is applied: room comes at once */
+			return false;		/* everything is applied: room comes at once */
 	}
+	rl->ready_at = rl->writer.last;
+	return true;
+}
+
+static void
+recovered(AucRouterLane *rl)
+{
+	AucLane    *lane = rl->lane;
+
+	if (!skip_reserved(rl))
+		return;
 	ereport(LOG,
 			(errmsg("lane %d of server \"%s\" has recovered: the log is applied up to position " UINT64_FORMAT ", the next position is " UINT64_FORMAT,
 					rl->lane_id, NameStr(rl->router->server->name),
 					pg_atomic_read_u64(&lane->applied),
 					rl->writer.last + 1)));
-	rl->ready_at = rl->writer.last;
 	auc_router_lane_publish(rl);
 	rl->phase = AUC_PHASE_APPENDING;
 	auc_lane_set_state(lane, AUC_LANE_NORMAL);
 	auc_router_lane_confirm(rl, rl->log_last);
+}
+
+/*
+ * Redis is away, and a DBA has given the log up: the lane goes on, degraded.
+ * What it may have lost is everything that is not applied.
+ */
+static void
+recover_without_log(AucRouterLane *rl)
+{
+	AucLane    *lane = rl->lane;
+	uint64		applied = pg_atomic_read_u64(&lane->applied);
+
+	if (auc_lane_get_state(lane) != AUC_LANE_RECOVERING ||
+		applied < rl->writer.last || !skip_reserved(rl))
+		return;
+	rl->term = Max(rl->term, rl->stored_term);
+	auc_router_store_term(rl, true, applied);
+	report_loss(rl, applied);
+	auc_router_lane_publish(rl);
+	auc_router_lane_degrade(rl, "its log is given up");
 }
 
 /* ---- a step ---- */
@@ -412,10 +505,17 @@ auc_router_advance(AucRouterLane *rl)
 	bool		connected = auc_redis_status(rl->router->redis) == AUC_REDIS_READY;
 
 	if (!connected)
+	{
+		if (rl->insist == AUC_INSIST_GIVE_UP && rl->router->refused_before)
+			recover_without_log(rl);
 		return;
+	}
+	if (rl->phase == AUC_PHASE_WATCHING && auc_router_owner_look_again(rl))
+		rl->phase = AUC_PHASE_NONE;
 	/* a fenced lane is tried once on each connection */
 	if (rl->phase == AUC_PHASE_NONE &&
 		!(auc_lane_get_state(rl->lane) == AUC_LANE_FENCED &&
+		  rl->insist == AUC_INSIST_NOT &&
 		  rl->fenced_on == auc_redis_generation(rl->router->redis)))
 		take(rl);
 	if (rl->phase == AUC_PHASE_TAKEN)
@@ -437,6 +537,12 @@ auc_router_advance(AucRouterLane *rl)
 			auc_router_lane_confirm(rl, rl->log_last);
 			rl->drain_due = true;
 			rl->phase = AUC_PHASE_APPENDING;
+			if (auc_lane_get_state(rl->lane) == AUC_LANE_WAITING)
+			{
+				auc_lane_set_state(rl->lane, AUC_LANE_NORMAL);
+				auc_router_lane_confirm(rl, rl->log_last);
+				auc_router_books_check_all(rl);
+			}
 			/* fenced until now: nothing was to be decided or applied */
 			if (auc_lane_get_state(rl->lane) == AUC_LANE_FENCED)
 			{

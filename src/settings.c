@@ -19,6 +19,7 @@ int			auc_guc_tail_size = 32 * 1024;
 
 int			auc_guc_durability = AUC_LEVEL_REDIS;
 int			auc_guc_overload_timeout = 5000;
+bool		auc_guc_degraded = true;
 int			auc_guc_drain_delay = 5;
 int			auc_guc_drain_batch = 4000;
 int			auc_guc_drain_rate = 0;
@@ -28,6 +29,7 @@ int			auc_guc_guard_lag = 10;
 int			auc_guc_guard_min_bids = 100;
 int			auc_guc_guard_p99 = 1000;
 int			auc_guc_guard_window = 10;
+int			auc_guc_lane_lease = 5000;
 int			auc_guc_backlog_limit = 0;
 int			auc_guc_log_limit = 0;
 int			auc_guc_log_retention = 30;
@@ -88,6 +90,10 @@ static const AucIntSetting int_settings[] = {
 		"The time back from now whose bids the guard looks at.",
 		NULL,
 		&auc_guc_guard_window, 1, AUC_GUARD_WINDOW_MAX, PGC_SIGHUP, GUC_UNIT_S},
+	{"auction.lane_lease",
+		"How long the owner of a lane may be silent before another instance of PostgreSQL takes the lane.",
+		"The longer of the owner's and the other's holds. The owner renews it four times in that time.",
+		&auc_guc_lane_lease, 100, 24 * 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS},
 	{"auction.log_limit",
 		"Most entries of a lane's log in Redis before bids on the lane fail.",
 		"From three quarters of it on they slow down. 0 means no limit.",
@@ -165,6 +171,11 @@ void
 auc_settings_define(void)
 {
 	define_ints(int_settings, lengthof(int_settings));
+	DefineCustomBoolVariable("auction.degraded",
+							 "Bids on route redis go on while Redis is away.",
+							 "Acknowledged when PostgreSQL has committed them. Off: they fail with SQLSTATE RB006.",
+							 &auc_guc_degraded, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomEnumVariable("auction.durability",
 							 "Least level that bids of the session wait for on route redis.",
 							 "An auction that asks for more gets more.",

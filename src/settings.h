@@ -19,6 +19,7 @@ extern int	auc_guc_tail_size;	/* kB a lane */
 
 extern int	auc_guc_durability; /* AucLevel */
 extern int	auc_guc_overload_timeout;	/* ms */
+extern bool auc_guc_degraded;	/* bids go on without Redis */
 extern int	auc_guc_drain_delay;	/* ms */
 extern int	auc_guc_drain_batch;	/* records a transaction */
 extern int	auc_guc_drain_rate; /* rows/s, 0: no limit */
@@ -28,6 +29,7 @@ extern int	auc_guc_guard_lag;	/* s, 0: no limit */
 extern int	auc_guc_guard_min_bids;
 extern int	auc_guc_guard_p99;	/* ms, 0: no limit */
 extern int	auc_guc_guard_window;	/* s, at most AUC_GUARD_WINDOW_MAX */
+extern int	auc_guc_lane_lease;	/* ms */
 extern int	auc_guc_backlog_limit;	/* s, 0: no limit */
 extern int	auc_guc_log_limit;	/* entries a lane, 0: no limit */
 extern int	auc_guc_log_retention;	/* s */

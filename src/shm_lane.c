@@ -82,6 +82,9 @@ init_lane(AucLane *lane)
 	pg_atomic_init_u64(&lane->log_length, 0);
 	pg_atomic_init_u64(&lane->delay, 0);
 	pg_atomic_init_u64(&lane->tail_rate, 0);
+	pg_atomic_init_u64(&lane->owner, 0);
+	pg_atomic_init_u64(&lane->beat_at, 0);
+	pg_atomic_init_u64(&lane->leased_until, 0);
 	pg_atomic_init_u64(&lane->applied_off, 0);
 	pg_atomic_init_u64(&lane->applied, 0);
 	pg_atomic_init_u64(&lane->applied_at, 0);
@@ -131,6 +134,8 @@ auc_lane_state_name(AucLaneState state)
 			return "returning";
 		case AUC_LANE_FENCED:
 			return "fenced";
+		case AUC_LANE_WAITING:
+			return "waiting";
 	}
 	return "?";
 }

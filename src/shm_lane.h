@@ -9,8 +9,9 @@
  *
  * Who writes what (everything else: "identity", immutable while bound)
  *   router   lane: published, published_off, confirmed, replicated,
- *            apply_limit, state, term, freed_off, log_length, delay, since;
- *            server: redis_*, memory_*, replicas
+ *            apply_limit, state, term, freed_off, log_length, delay, since,
+ *            owner, beat_at, leased_until; server: redis_*, memory_*,
+ *            replicas
  *   drain    lane: applied, applied_off, applied_at, quarantine notices
  *   steward  server: resolved address (under the server's spinlock)
  * Each is one aligned 64-bit (32-bit) atomic; the writer stores in the order
@@ -38,6 +39,8 @@
  *   DEGRADED -> RETURNING  connected, lane taken, appending what Redis lacks
  *   RETURNING -> NORMAL    the log has all of the tail
  *   RETURNING -> DEGRADED  Redis went away again
+ *   NORMAL -> WAITING      Redis does not answer, and auction.degraded is off
+ *   WAITING -> NORMAL      connected, lane taken, log compared
  *   any -> FENCED          Redis holds the lane for somebody else, or its log
  *                          cannot be ours
  *   FENCED -> RECOVERING   a new connection could take the lane, which was ...
@@ -51,7 +54,8 @@ typedef enum AucLaneState
 	AUC_LANE_NORMAL,
 	AUC_LANE_DEGRADED,
 	AUC_LANE_RETURNING,
-	AUC_LANE_FENCED
+	AUC_LANE_FENCED,
+	AUC_LANE_WAITING
 } AucLaneState;
 
 extern const char *auc_lane_state_name(AucLaneState state);
@@ -83,6 +87,9 @@ typedef struct AucLane
 	pg_atomic_uint64 log_length;	/* entries, as last asked */
 	pg_atomic_uint64 delay;		/* AucDelay: limit << 32 | ms */
 	pg_atomic_uint64 tail_rate; /* bytes/s published, in the last second */
+	pg_atomic_uint64 owner;		/* instance that Redis names; 0: not known */
+	pg_atomic_uint64 beat_at;	/* TimestampTz: Redis confirmed our lease */
+	pg_atomic_uint64 leased_until;	/* own lease, router_owner.c's clock */
 	pg_atomic_uint32 applied_wanted;	/* > 0: something waits for "applied": the
 										 * drain does not collect, and wakes the
 										 * router after its commit */

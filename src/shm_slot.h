@@ -64,6 +64,7 @@ typedef enum AucAnswerKind
 	AUC_ANSWER_UNKNOWN,			/* outcome unknown */
 	AUC_ANSWER_RECOVERING,		/* the errors of errors.h, not recorded */
 	AUC_ANSWER_FENCED,
+	AUC_ANSWER_WAITING,			/* for Redis: auction.degraded is off */
 	AUC_ANSWER_OVERLOADED
 } AucAnswerKind;
 

@@ -31,9 +31,11 @@ PG_FUNCTION_INFO_V1(auction_pause_drain);
 PG_FUNCTION_INFO_V1(auction_resume_drain);
 
 /* Columns of auction._stat_lanes(). */
-#define STAT_COLUMNS	28
+#define STAT_COLUMNS	30
 /* From here on they are about limits. */
 #define LIMIT_COLUMNS	21
+/* ... and from here on about the owner. */
+#define OWNER_COLUMNS	28
 /* wait_applied: how often to look whether a lane is ready. */
 #define LOOK_MS			20
 
@@ -158,6 +160,18 @@ limit_values(AucLane *lane, Datum *values, bool *isnull)
 								get_float8_infinity() : (double) delay.ms);
 }
 
+static void
+owner_values(AucLane *lane, Datum *values, bool *isnull)
+{
+	uint64		owner = pg_atomic_read_u64(&lane->owner);
+	char		text[17];
+
+	snprintf(text, sizeof(text), "%016llx", (unsigned long long) owner);
+	put_text(owner == 0 ? "" : text, &values[0], &isnull[0]);
+	put_time((TimestampTz) pg_atomic_read_u64(&lane->beat_at),
+			 &values[1], &isnull[1]);
+}
+
 /* One row for each bound lane of this database; none without the library. */
 Datum
 auction__stat_lanes(PG_FUNCTION_ARGS)
@@ -178,6 +192,7 @@ auction__stat_lanes(PG_FUNCTION_ARGS)
 		lane_values(lane, values, isnull);
 		server_values(auc_server(lane->server), values, isnull);
 		limit_values(lane, values + LIMIT_COLUMNS, isnull + LIMIT_COLUMNS);
+		owner_values(lane, values + OWNER_COLUMNS, isnull + OWNER_COLUMNS);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
 							 values, isnull);
 	}

@@ -106,8 +106,17 @@ my $channel = 'a:auction:7';
 
 sub take
 {
-	my ($uuid, $instance, $least) = @_;
-	return script('take', [ $log, $term ], $uuid, $instance, $least);
+	my ($uuid, $instance, $least, %opt) = @_;
+	return script('take', [ $log, $term ], $uuid, $instance, $least,
+		$opt{place} // "place of $instance", $opt{lease} // 5000,
+		$opt{how} // 'first', $opt{seen} // '', $opt{own_last} // 0);
+}
+
+sub beat
+{
+	my ($instance, $in_term, %opt) = @_;
+	return script('beat', [$term], $instance, $in_term,
+		$opt{lease} // 5000, $opt{released} // 0);
 }
 
 # One auction a call: records by position, then what bids there are.
@@ -176,7 +185,8 @@ for my $file (glob "$lua_dir/*.lua")
 	$sha{$name} = redis('SCRIPT', 'LOAD', $source);
 	like($sha{$name}, qr/^[0-9a-f]{40}$/, "$name loads");
 }
-is(join(' ', sort keys %sha), 'append book mark rebuild remove shadow take',
+is(join(' ', sort keys %sha),
+	'append beat book mark rebuild remove shadow take',
 	'these are all scripts');
 
 # --- take
@@ -184,28 +194,108 @@ is(join(' ', sort keys %sha), 'append book mark rebuild remove shadow take',
 is_deeply(take('u1', 'i1', 0), [ 'TAKEN', 1, 0, '', 0 ],
 	'an empty Redis gives term 1, position 0');
 is(redis('XLEN', $log), 0, 'the log is there and empty');
-is_deeply(hash_of($term),
-	{ uuid => 'u1', term => 1, instance => 'i1', last => 0 },
+is_deeply(
+	hash_of($term),
+	{
+		uuid => 'u1', term => 1, instance => 'i1', last => 0,
+		place => 'place of i1', lease => 5000, beat => 0
+	},
 	'the term hash holds what was said');
-is_deeply(take('u1', 'i2', 0), [ 'TAKEN', 2, 0, 'i1', 0 ],
+is_deeply(take('u1', 'i1', 0, how => ''), [ 'TAKEN', 2, 0, 'i1', 0 ],
 	'taking again raises the term and names the instance before');
-is_deeply(take('u1', 'i2', 2), [ 'TAKEN', 3, 0, 'i2', 0 ],
+is_deeply(take('u1', 'i1', 2), [ 'TAKEN', 3, 0, 'i1', 0 ],
 	'the term goes above a least_term that equals it');
-is_deeply(take('u1', 'i2', 90), [ 'TAKEN', 91, 0, 'i2', 0 ],
+is_deeply(take('u1', 'i1', 90), [ 'TAKEN', 91, 0, 'i1', 0 ],
 	'and above a higher one');
 nothing_changes('another uuid', sub { take('u2', 'i3', 1000) },
 	[ 'OTHER', 'u1' ]);
+nothing_changes('another uuid, adopted',
+	sub { take('u2', 'i3', 1000, how => 'adopt') },
+	[ 'OTHER', 'u1' ]);
 nothing_changes('a least_term that is no number',
-	sub { take('u1', 'i3', 'x') }, qr/^ERROR/);
+	sub { take('u1', 'i1', 'x') }, qr/^ERROR/);
 
 redis('HSET', $term, 'term', '9007199254740980');
-is_deeply(take('u1', 'i1', 0), [ 'TAKEN', '9007199254740981', 0, 'i2', 0 ],
+is_deeply(take('u1', 'i1', 0), [ 'TAKEN', '9007199254740981', 0, 'i1', 0 ],
 	'a large term stays exact');
 redis('DEL', $term);
 take('u1', 'i1', 0);
 redis('HSET', $term, 'last', 55);
 is((take('u1', 'i1', 0))->[2], 0, 'the end of the log is read from the log');
 is(redis('HGET', $term, 'last'), 0, 'and noted in the term hash');
+
+# --- take and beat: whose lane it is
+
+my @held = ('i1', 2, 5000, '');
+nothing_changes("another instance's", sub { take('u1', 'i2', 0) },
+	[ 'HELD', 'u1 i1 2 0 ', @held ]);
+is_deeply(beat('i1', 2, lease => 7000), ['OK'], 'the owner beats');
+@held = ('i1', 2, 7000, '');
+nothing_changes('with a beat since', sub {
+		take('u1', 'i2', 0, seen => 'u1 i1 2 0 ') },
+	[ 'HELD', 'u1 i1 2 1 ', @held ]);
+nothing_changes('a beat of another instance', sub { beat('i2', 2) },
+	[ 'OTHER', 'i1', 2 ]);
+nothing_changes('a beat of an earlier term', sub { beat('i1', 1) },
+	[ 'OTHER', 'i1', 2 ]);
+is_deeply(take('u1', 'i2', 0, seen => 'u1 i1 2 1 '),
+	[ 'CLAIMED', 'u1 i1 2 1 i2', @held ], 'without one: claimed');
+nothing_changes('its owner comes back, and may have lost it',
+	sub { take('u1', 'i1', 0, how => '') },
+	[ 'HELD', 'u1 i1 2 1 i2', @held ]);
+nothing_changes('a third one', sub {
+		take('u1', 'i3', 0, seen => 'u1 i1 2 1 ') },
+	[ 'HELD', 'u1 i1 2 1 i2', @held ]);
+beat('i1', 2);
+nothing_changes('a claim behind which there is a beat',
+	sub { take('u1', 'i2', 0, seen => 'u1 i1 2 1 i2') },
+	[ 'HELD', 'u1 i1 2 2 ', 'i1', 2, 5000, '' ]);
+take('u1', 'i2', 0, seen => 'u1 i1 2 2 ');
+is_deeply(take('u1', 'i1', 0, how => 'held'), [ 'TAKEN', 3, 0, 'i1', 0 ],
+	'the owner whose lease still runs takes it though it is claimed');
+is(redis('HEXISTS', $term, 'claim'), 0, 'which voids the claim');
+take('u1', 'i2', 0, seen => 'u1 i1 3 0 ');
+is_deeply(take('u1', 'i2', 0, seen => 'u1 i1 3 0 i2'),
+	[ 'TAKEN', 4, 0, 'i1', 0 ], 'claimed, and still silent: taken');
+nothing_changes('the owner before, whose lease ran',
+	sub { take('u1', 'i1', 3, how => 'held') },
+	[ 'HELD', 'u1 i2 4 0 ', 'i2', 4, 5000, '' ]);
+nothing_changes('the owner before, appending', sub { append(3, 0, 1, 1) },
+	[ 'TERM', 4 ]);
+is_deeply(take('u1', 'i1', 3, place => 'place of i2', how => ''),
+	[ 'TAKEN', 5, 0, 'i2', 0 ], 'one that is dead at our own place: taken');
+is_deeply(beat('i1', 5, released => 1), ['OK'], 'given back');
+nothing_changes('given back, to one that is fenced',
+	sub { take('u1', 'i3', 0, how => 'fenced') },
+	[ 'HELD', 'u1 i1 5 1 ', 'i1', 5, 5000, '' ]);
+is_deeply(take('u1', 'i2', 0, how => ''), [ 'TAKEN', 6, 0, 'i1', 0 ],
+	'given back, to any other: taken');
+nothing_changes('it is given back once', sub { take('u1', 'i1', 0) },
+	[ 'HELD', 'u1 i2 6 0 ', 'i2', 6, 5000, '' ]);
+nothing_changes('an empty log has nothing in common',
+	sub { take('u1', 'i1', 0, own_last => 9) },
+	[ 'HELD', 'u1 i2 6 0 ', 'i2', 6, 5000, '' ]);
+is_deeply(take('u1', 'i1', 0, how => 'adopt'), [ 'TAKEN', 7, 0, 'i2', 0 ],
+	'adopted: taken though it beats');
+append(7, 0, 3, 3);
+append(7, 3, 4, 8);
+is((take('u1', 'i2', 0, own_last => 6))->[5], 3,
+	"what the log has in common: its last entry up to one's own");
+is((take('u1', 'i2', 0, own_last => 8))->[5], 8, '... all of it');
+redis('HSET', $term, 'uuid', 'u1/7');
+nothing_changes('the same lane in another database',
+	sub { take('u1/8', 'i1', 0) }, [ 'OTHER', 'u1/7' ]);
+is((take('u1/8', 'i2', 0, how => 'adopt'))->[0],
+	'TAKEN', '... adopted: taken');
+redis('DEL', $term, $log);
+nothing_changes('an empty one, not just attached',
+	sub { take('u1', 'i1', 3, how => '') },
+	[ 'HELD', '- - 0 0 ', '', 0, 0, '' ]);
+is_deeply(take('u1', 'i1', 3, how => '', seen => '- - 0 0 '),
+	[ 'TAKEN', 4, 0, '', 0 ], '... which stays empty: taken');
+redis('DEL', $term);
+is_deeply(take('u1', 'i1', 3, how => 'held'), [ 'TAKEN', 4, 0, '', 0 ],
+	'an empty one, our lease still runs: taken');
 
 redis('RENAME', $log, '{a:1}:x');
 redis('SET', $log, 'of another type');

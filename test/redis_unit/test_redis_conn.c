@@ -317,11 +317,16 @@ call_append(int previous, int n)
 static void
 call_take(void)
 {
-	auc_redis_begin_script(conn, AUC_SCRIPT_TAKE, 2, 3);
+	auc_redis_begin_script(conn, AUC_SCRIPT_TAKE, 2, 8);
 	auc_redis_arg_str(conn, "{t:1}:log");
 	auc_redis_arg_str(conn, "{t:1}:term");
 	auc_redis_arg_str(conn, "uuid");
 	auc_redis_arg_str(conn, "instance");
+	auc_redis_arg_str(conn, "0");
+	auc_redis_arg_str(conn, "place");
+	auc_redis_arg_str(conn, "5000");
+	auc_redis_arg_str(conn, "first");
+	auc_redis_arg_str(conn, "");
 	auc_redis_arg_str(conn, "0");
 	auc_redis_end(conn, note_reply, NULL);
 }

@@ -19,6 +19,7 @@ my $node = new_node('rules', streaming => 1, conf => <<'CONF');
 auction.slots = 256
 max_prepared_transactions = 2
 auction.tail_size = '1MB'
+auction.lane_lease = '1h'
 CONF
 my $redis = start_redis();
 attach($node, 'postgres', $redis, lanes => 1,
@@ -391,6 +392,7 @@ $applied = lane('applied');
 is(bid(), 't|', 'a bid that only Redis and the tail have');
 $redis->cli('HSET', $term, 'uuid', '00000000-0000-0000-0000-000000000000');
 my $stream = $redis->cli('XINFO', 'STREAM', $log);
+sql("ALTER SYSTEM SET auction.lane_lease = '1s'");
 crash();
 wait_lanes($node, 'postgres', 'fenced');
 is(sql_error($node, 'postgres', place($id, $price + 1)),

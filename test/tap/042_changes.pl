@@ -9,6 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('changes', conf => <<'CONF');
+auction.lane_lease = '1h'
 auction.overload_timeout = '60s'
 max_prepared_transactions = 2
 CONF

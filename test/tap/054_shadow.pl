@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('shadow',
-	conf => "auction.shadow = 100\nmax_prepared_transactions = 2");
+	conf => "auction.shadow = 100\nauction.lane_lease = 1h\nmax_prepared_transactions = 2");
 my $redis = start_redis();
 my $early = new_auction($node, 'postgres');
 

@@ -11,6 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('move', conf => <<'CONF');
+auction.lane_lease = '1h'
 auction.overload_timeout = '60s'
 auction.guard = off
 CONF

@@ -12,6 +12,7 @@ use Test::More;
 # Nothing but a commit that asks for it flushes the WAL soon.
 my $node = new_node('moves_held', conf => <<'CONF');
 wal_writer_delay = 10s
+auction.lane_lease = '1h'
 auction.overload_timeout = '120s'
 max_prepared_transactions = 2
 CONF

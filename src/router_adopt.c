@@ -1,0 +1,185 @@
+/*
+ * router_adopt.c: what a DBA has asked for with adopt_lanes() (adopt.c).
+ *
+ * Read once a second while a lane is not normal.  To adopt is to take the lane
+ * whoever owns it.  To give its log up is to take it without its log: whose
+ * owner has to be silent for a lease all the same, for what is deleted may be
+ * another database's; then all keys of the lane are deleted, and it begins
+ * anew, behind the positions that may have been given.  A recovering lane
+ * whose Redis is away does so without Redis; when that is back, the log it
+ * then has is deleted.
+ */
+#include "postgres.h"
+
+#include "errors.h"
+#include "miscadmin.h"
+#include "router.h"
+#include "shm.h"
+#include "statement.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+/* Keys that one SCAN looks at. */
+#define CLEAR_COUNT		1000
+
+static AucStatement read_requests = {
+	"SELECT DISTINCT ON (a.lane_id) a.lane_id, a.give_up_log, a.by_role, a.at "
+	"FROM auction._adoptions a JOIN auction._lane_terms t USING (lane_id) "
+	"WHERE a.instance = $1 AND (t.taken_at IS NULL OR a.at > t.taken_at) "
+	"ORDER BY a.lane_id, a.at DESC",
+	1, {TEXTOID}
+};
+
+/* ---- requests ---- */
+
+static void
+note_request(AucRouterLane *rl, bool give_up_log, TimestampTz at,
+			 const char *role)
+{
+	if (at <= rl->insisted_at)
+		return;
+	rl->insisted_at = at;
+	rl->insist = give_up_log ? AUC_INSIST_GIVE_UP : AUC_INSIST_ADOPT;
+	rl->cleared = false;
+	ereport(LOG,
+			(errmsg("lane %d of server \"%s\" is adopted by role \"%s\"%s",
+					rl->lane_id, NameStr(rl->router->server->name), role,
+					give_up_log ? ", who gives its log up" : "")));
+}
+
+static void
+read_all(AucRouter *router)
+{
+	char		instance[AUC_KEY_MAX];
+	Datum		values[1];
+	uint64		n;
+
+	auc_worker_xact_begin("reading adoptions");
+	SPI_connect();
+	values[0] = CStringGetTextDatum(auc_router_instance(instance));
+	n = auc_statement_run(&read_requests, values, SPI_OK_SELECT);
+	for (uint64 row = 0; row < n; row++)
+	{
+		int			lane_id = auc_statement_int32(row, 1);
+		bool		isnull;
+		Datum		role = auc_statement_datum(row, 3, &isnull);
+		Datum		at = auc_statement_datum(row, 4, &isnull);
+
+		for (int i = 0; i < router->nlanes; i++)
+			if (router->lanes[i].lane_id == lane_id)
+				note_request(&router->lanes[i], auc_statement_bool(row, 2),
+							 DatumGetTimestampTz(at), TextDatumGetCString(role));
+	}
+	SPI_finish();
+	auc_worker_xact_commit();
+}
+
+/* Once a second. */
+void
+auc_router_adopt_upkeep(AucRouter *router)
+{
+	for (int i = 0; i < router->nlanes; i++)
+	{
+		AucLaneState state = auc_lane_get_state(router->lanes[i].lane);
+
+		if (state != AUC_LANE_NORMAL && state != AUC_LANE_RETURNING &&
+			state != AUC_LANE_UNKNOWN)
+		{
+			read_all(router);
+			return;
+		}
+	}
+}
+
+/* It is taken, or cannot be. */
+void
+auc_router_adopt_done(AucRouterLane *rl)
+{
+	rl->insist = AUC_INSIST_NOT;
+	rl->cleared = false;
+}
+
+/* ---- all keys of a lane are deleted ---- */
+
+static void scan(AucRouterLane *rl, const char *cursor);
+
+static void
+unlink_reply(void *arg, const redisReply *reply)
+{
+	AucRouterLane *rl = arg;
+
+	if (reply != NULL && rl->phase == AUC_PHASE_CLEARING &&
+		reply->type == REDIS_REPLY_ERROR)
+		auc_router_lane_give_up(rl, "could not delete keys", reply);
+}
+
+static void
+scan_reply(void *arg, const redisReply *reply)
+{
+	AucRouterLane *rl = arg;
+	AucRedis   *redis = rl->router->redis;
+	const redisReply *keys;
+
+	if (reply == NULL || rl->phase != AUC_PHASE_CLEARING)
+		return;
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+		reply->element[0]->type != REDIS_REPLY_STRING ||
+		reply->element[1]->type != REDIS_REPLY_ARRAY)
+	{
+		auc_router_lane_give_up(rl, "could not look for keys", reply);
+		return;
+	}
+	keys = reply->element[1];
+	if (keys->elements > 0)
+	{
+		auc_redis_begin(redis, 1 + (int) keys->elements);
+		auc_redis_arg_str(redis, "UNLINK");
+		for (size_t i = 0; i < keys->elements; i++)
+			auc_redis_arg(redis, keys->element[i]->str, keys->element[i]->len);
+		auc_redis_end(redis, unlink_reply, rl);
+	}
+	if (strcmp(reply->element[0]->str, "0") != 0)
+	{
+		scan(rl, reply->element[0]->str);
+		return;
+	}
+	rl->cleared = true;
+	rl->phase = AUC_PHASE_NONE;
+}
+
+static void
+scan(AucRouterLane *rl, const char *cursor)
+{
+	AucRedis   *redis = rl->router->redis;
+	const char *prefix = rl->router->options.prefix;
+	char		pattern[2 * AUC_KEY_MAX];
+	int			len = 0;
+
+	/* the prefix is text, not a pattern */
+	pattern[len++] = '{';
+	for (const char *c = prefix; *c != '\0'; c++)
+	{
+		if (strchr("*?[]\\^-", *c) != NULL)
+			pattern[len++] = '\\';
+		pattern[len++] = *c;
+	}
+	snprintf(pattern + len, sizeof(pattern) - len, ":%d}:*", rl->number);
+
+	auc_redis_begin(redis, 6);
+	auc_redis_arg_str(redis, "SCAN");
+	auc_redis_arg_str(redis, cursor);
+	auc_redis_arg_str(redis, "MATCH");
+	auc_redis_arg_str(redis, pattern);
+	auc_redis_arg_str(redis, "COUNT");
+	auc_redis_arg_int64(redis, CLEAR_COUNT);
+	auc_redis_end(redis, scan_reply, rl);
+}
+
+/* The lane is taken, and nothing of what it has is to be kept. */
+void
+auc_router_adopt_clear(AucRouterLane *rl)
+{
+	rl->phase = AUC_PHASE_CLEARING;
+	scan(rl, "0");
+}
