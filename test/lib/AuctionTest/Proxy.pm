@@ -103,15 +103,20 @@ sub stats
 	return \%stats;
 }
 
-# Until so many faults have struck since the proxy's start.
+# Until so many faults have struck since the proxy's start. With seconds: false
+# if they have not by then.
 sub wait_fired
 {
-	my ($self, $n) = @_;
-	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+	my ($self, $n, $seconds) = @_;
+	my $end = time + ($seconds // $PostgreSQL::Test::Utils::timeout_default);
 
 	while ($self->stats->{fired} < $n)
 	{
-		croak "timed out waiting for fault $n" if time > $end;
+		if (time > $end)
+		{
+			return 0 if defined $seconds;
+			croak "timed out waiting for fault $n";
+		}
 		usleep(5_000);
 	}
 	return 1;
