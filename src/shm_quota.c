@@ -74,6 +74,8 @@ find_entry(Oid dboid, Oid role)
 static void
 end_session(int code, Datum arg)
 {
+	if (mine < 0)
+		return;
 	LWLockAcquire(auc_registry_lock(), LW_EXCLUSIVE);
 	entries[mine].e.sessions--;
 	LWLockRelease(auc_registry_lock());
@@ -86,6 +88,7 @@ begin_session(void)
 	Oid			role = GetAuthenticatedUserId();
 	int			index;
 
+	before_shmem_exit(end_session, (Datum) 0);
 	LWLockAcquire(auc_registry_lock(), LW_EXCLUSIVE);
 	index = find_entry(MyDatabaseId, role);
 	Assert(index >= 0);
@@ -94,7 +97,6 @@ begin_session(void)
 	entries[index].e.sessions++;
 	LWLockRelease(auc_registry_lock());
 	mine = index;
-	before_shmem_exit(end_session, (Datum) 0);
 }
 
 int
