@@ -1,5 +1,5 @@
 /*
- * limit.h: how long a lane near one of its limits leaves bids waiting.  Pure C.
+ * limit.h: how long a lane near a limit leaves bids waiting.  Pure C.
  *
  * A lane has some figures, each with a limit.  Up to three quarters of every
  * limit bids are taken at once.  From there on each is left published for a

@@ -4,13 +4,13 @@
  * Each turn holds the lane's figures against their limits (limit.h).  A bid
  * that has not yet waited as long as that says is left published, and so are
  * the lane's bids behind it, so that their order stays; other lanes of the
- * router go on.  What is delayed can be withdrawn by its backend, which gives up
- * after auction.overload_timeout: not recorded.
+ * router go on.  What is delayed can be withdrawn by its backend, which gives
+ * up after auction.overload_timeout: not recorded.
  *
- * Only bids on live auctions are delayed: what else is asked for makes a lane no
- * fuller, or, as a move to route table, makes it emptier, and loading an auction
- * shows whether it has moved.  A close alone must not overtake a
- * bid of its auction that came in time.  (A tail without any room stops
+ * Only bids on live auctions are delayed: what else is asked for makes a lane
+ * no fuller, or, as a move to route table, makes it emptier, and loading an
+ * auction shows whether it has moved.  A close alone must not overtake a bid
+ * of its auction that came in time.  (A tail without any room stops
  * everything, in router_decide.c.)
  *
  * What Redis alone knows, the entries of the logs and its memory, is asked for
