@@ -5,9 +5,9 @@
  * into sets; a bidder's allowance (rate.h) lies in the set that his hash
  * names, under the set's spinlock.  One that is full says nothing and needs no
  * place.  In a set without such a one the allowance that will be full soonest
- * is given up: its bidder gets back the little that was taken from it.  So with more
- * bidders at once than the table holds, some thousands within a second, a
- * limit becomes laxer, never stricter.
+ * is given up: its bidder gets back the little that was taken from it.  So
+ * with more bidders at once than the table holds, some thousands within a
+ * second, a limit becomes laxer, never stricter.
  */
 #ifndef AUC_SHM_RATE_H
 #define AUC_SHM_RATE_H

@@ -150,19 +150,38 @@ my $router = worker_pid($node, 'postgres', 'router');
 kill 'STOP', $router;
 poll('the router is stopped',
 	sub { return slurp_file("/proc/$router/stat") =~ /\) T /; });
+
+# Sessions that begin in the opposite order, so that the places in shared memory
+# do not happen to be in that of the bids.
+sql('CREATE TABLE go (n int); GRANT SELECT ON go TO flood');
 my @queue;
 my $first = $price + 1;
-foreach my $n (1 .. 5)
+foreach my $n (reverse 1 .. 10)
 {
-	push @queue, start_as('flood', <<"SQL");
-SELECT count(*) FROM auction.place_bids(ARRAY[
-	ROW($hot, 7, $price + 1, NULL, NULL), ROW($hot, 7, $price + 2, NULL, NULL)]
-	::auction.bid_request[])
+	my $amount = $price + int(($n - 1) / 2) * 3 + 1;
+	my $bids = $n % 2
+	  ? "ROW($hot, 7, $amount, NULL, NULL), ROW($hot, 7, $amount + 1, NULL, NULL)"
+	  : "ROW($quiet, 7, $amount + 2, NULL, NULL)";
+
+	push @queue, start_as('flood', <<"SQL1", <<"SQL2");
+DO \$\$ BEGIN
+	WHILE NOT EXISTS (SELECT FROM go WHERE n = $n) LOOP
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END \$\$
+SQL1
+SELECT count(*) FROM auction.place_bids(ARRAY[$bids]::auction.bid_request[])
+SQL2
+	poll_until($node, 'postgres', <<'SQL', scalar(@queue));
+SELECT count(*) FROM pg_stat_activity
+ WHERE usename = 'flood' AND wait_event = 'PgSleep'
 SQL
-	$price += 2;
-	wait_waiting($node, 'postgres', scalar(@queue));
-	push @queue, start_as('flood', place($quiet));
-	wait_waiting($node, 'postgres', scalar(@queue));
+}
+$price += 15;
+foreach my $n (1 .. 10)
+{
+	sql("INSERT INTO go VALUES ($n)");
+	wait_waiting($node, 'postgres', $n);
 }
 kill 'CONT', $router;
 finish_psql($_) for @queue;
