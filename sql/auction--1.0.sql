@@ -5,8 +5,8 @@
 
 /*
  * In this order: tables, bids, triggers, standings, Redis servers, workers,
- * closing, retracting, rollout, reads, lanes, routes, writes, shadow, health,
- * dump, privileges, start.
+ * closing, retracting, repair, rollout, reads, lanes, routes, writes, shadow,
+ * health, dump, privileges, start.
  * An object is marked
  *   API: public            applications use it
  *   API: public, to read   they may look at it, the engine writes it
@@ -170,7 +170,8 @@ CREATE TABLE auction._state (
 	keys_left       bool NOT NULL DEFAULT false,
 	reason          text,         -- why it is quarantined or cancelled
 	increment_table text,
-	increments      bigint[]      -- its steps: from_price, increment, ...
+	increments      bigint[],     -- its steps: from_price, increment, ...
+	quarantined_from "char"       -- its status without the quarantine
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX _state_due ON auction._state (ends_at) WHERE status = 'o';
 CREATE INDEX _state_closed ON auction._state (closed_at)
@@ -332,7 +333,8 @@ CREATE TABLE auction._lane_terms (
 	reserved    bigint NOT NULL DEFAULT 0,  -- last position that may be given
 	run_id      text,             -- of the Redis that confirmed last
 	taken_at    timestamptz,      -- when the term was
-	possible_loss_after bigint    -- position; NULL: none known
+	possible_loss_after bigint,   -- position; NULL, and the next: none known
+	possible_loss_at timestamptz  -- when that was found
 );
 
 -- API: internal
@@ -385,10 +387,38 @@ CREATE TABLE auction.dead_letters (
 	sqlstate    text NOT NULL,
 	message     text NOT NULL,
 	at          timestamptz NOT NULL DEFAULT now(),
+	settled_at  timestamptz,      -- NULL, and the next: it waits for a decision
+	settled     text CHECK (settled IN ('applied', 'discarded')),
 	UNIQUE (lane_id, position)
 );
+CREATE INDEX dead_letters_waiting ON auction.dead_letters (auction_id, position)
+	WHERE settled_at IS NULL;
 COMMENT ON TABLE auction.dead_letters IS
-'Records of a lane that could not be applied because of their own content, and the later records of the same auction, which is quarantined. sqlstate and message say why; record is the text as in the log, hidden maxima included.';
+'Records of a lane that could not be applied because of their own content, and the later records of the same auction, which is quarantined. sqlstate and message say why; record is the text as in the log, hidden maxima included. A row stays when it is settled, by auction.retry_dead_letter() or auction.discard_dead_letter(); it may be deleted then.';
+COMMENT ON COLUMN auction.dead_letters.settled_at IS 'NULL: nobody has decided yet what becomes of it.';
+COMMENT ON COLUMN auction.dead_letters.settled IS 'applied: it is in the journal after all; discarded: it was given up, though its bidder may have been told that it was accepted.';
+
+-- API: public, to read
+-- What DBAs have done to lanes, dead letters and quarantined auctions.
+CREATE TABLE auction.repair_log (
+	id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+	by_role     text NOT NULL,
+	what        text NOT NULL,
+	auction_id  bigint,
+	lane_id     int,
+	from_position bigint,
+	to_position bigint,
+	reason      text
+);
+COMMENT ON TABLE auction.repair_log IS
+'Every repair that a DBA has made by a function of the extension, written with it. Only the engine writes it; old rows may be deleted.';
+COMMENT ON COLUMN auction.repair_log.by_role IS 'The role that has called the function.';
+COMMENT ON COLUMN auction.repair_log.what IS 'Name of the function: skip_gap, rebuild_redis, retry_dead_letter, discard_dead_letter, lift_quarantine.';
+COMMENT ON COLUMN auction.repair_log.auction_id IS 'NULL: it concerned a lane.';
+COMMENT ON COLUMN auction.repair_log.lane_id IS 'auction.lanes.id; NULL: the auction has none.';
+COMMENT ON COLUMN auction.repair_log.from_position IS 'The first of the positions that it was about; NULL, as the next: none.';
+COMMENT ON COLUMN auction.repair_log.reason IS 'As given to the function; NULL: it takes none.';
 
 /* ---- bids ---- */
 
@@ -778,6 +808,93 @@ COMMENT ON FUNCTION auction.cancel_auction(bigint, text) IS
 'it is consolidated, or while it is quarantined. No such auction: 42704. '
 'NULLs: 22004; empty reason: 22023';
 
+/* ---- repair ---- */
+
+-- API: public
+CREATE FUNCTION auction.audit(auction_id bigint, OUT status text,
+	OUT place text, OUT item text, OUT expected text, OUT found text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'auction_audit'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION auction.audit(bigint) IS
+'compares all that is known of an auction, as committed now, and names every '
+'difference, one a row; no row: all agree. Every bid is decided once more by '
+'the rules. status: error, a difference, or something that waits for a DBA; '
+'warning, not compared or perhaps lost. place: auctions, state (what '
+'auction.standings shows), journal, history, redis, lanes, dead_letters. '
+'expected and found: as text, NULL: nothing; hidden amounts are not shown. Of '
+'an open auction on route redis the bids wait for some milliseconds. No such '
+'auction: 42704; NULL: 22004';
+
+-- API: public
+CREATE FUNCTION auction.skip_gap(lane_id int, reason text,
+	OUT from_position bigint, OUT to_position bigint)
+RETURNS record
+AS 'MODULE_PATHNAME', 'auction_skip_gap'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION auction.skip_gap(int, text) IS
+'decides that a lane (auction.lanes.id) that has stopped before positions which '
+'its log lacks goes on behind them, within a second of this transaction''s '
+'commit; returns the positions. What was accepted there is lost: '
+'stat_lanes.possible_loss_after tells from where on, and an auction that goes on '
+'behind a lost bid is quarantined. No such lane: 42704; no gap: 55000; not '
+'running: RB010; NULLs: 22004; empty reason: 22023';
+
+-- API: public
+CREATE FUNCTION auction.rebuild_redis(server name)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'auction_rebuild_redis'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION auction.rebuild_redis(name) IS
+'writes state and book of every open auction with bids that is on one of the '
+'server''s lanes into its Redis anew, also of those that nobody bids on, and '
+'returns how many; afterwards auction.audit() finds no difference there. An '
+'auction whose lock is held is written when that ends. No such server: 42704; '
+'not attached: RB010; a lane that is not normal: 55000; Redis does not take it: '
+'RB004; NULL: 22004';
+
+-- API: public
+CREATE FUNCTION auction.retry_dead_letter(id bigint)
+RETURNS bool
+AS 'MODULE_PATHNAME', 'auction_retry_dead_letter'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION auction.retry_dead_letter(bigint) IS
+'applies the earliest waiting dead letter of its auction after all, in this '
+'transaction, once what was in its way is gone; the bid is in the journal then. '
+'True: it was the last one, row and bids agree, and the quarantine is lifted. '
+'Errors, with nothing changed: that which applying it raises; 55000: an earlier '
+'one waits, it is settled, it does not follow what the auction has, it is a '
+'move. No such dead letter: 42704; NULL: 22004';
+
+-- API: public
+CREATE FUNCTION auction.discard_dead_letter(id bigint, reason text)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'auction_discard_dead_letter'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION auction.discard_dead_letter(bigint, text) IS
+'gives up a waiting dead letter and the later ones of its auction, which build '
+'on it; returns how many. Their bidders may have been told that they were '
+'accepted: the rows stay, settled as discarded. The auction stays quarantined: '
+'see auction.lift_quarantine(). Settled already: 55000; no such dead letter: '
+'42704; NULLs: 22004; empty reason: 22023';
+
+-- API: public
+CREATE FUNCTION auction.lift_quarantine(auction_id bigint, reason text)
+RETURNS bool
+AS 'MODULE_PATHNAME', 'auction_lift_quarantine'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION auction.lift_quarantine(bigint, text) IS
+'lets a quarantined auction go on as it was, open, closed or cancelled, in this '
+'transaction; false if it is not quarantined. Refused (55000) while dead '
+'letters of it wait, or its tables differ (auction.audit()). No such auction: '
+'42704; NULLs: 22004; empty reason: 22023';
+
 /* ---- routes ---- */
 
 -- API: public
@@ -1035,11 +1152,18 @@ LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 10;
 COMMENT ON FUNCTION auction._stat_lanes() IS
 'the lanes of this database in shared memory';
 
+-- API: internal
+CREATE FUNCTION auction._lane_gaps(OUT lane_id int, OUT gap_from bigint,
+	OUT gap_to bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'auction__lane_gaps'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 10;
+
 -- API: public
 CREATE VIEW auction.stat_lanes AS
 SELECT l.server, l.lane, l.id AS lane_id,
 	coalesce(s.state, 'not running') AS state, s.since,
-	coalesce(s.term, t.term) AS term,
+	coalesce(s.term, t.term) AS term, g.gap_from, g.gap_to,
 	s.published, s.confirmed, s.replicated, coalesce(s.applied, l.applied) AS applied,
 	s.backlog_records, s.backlog_seconds, s.tail_bytes_used, s.tail_size,
 	s.tail_seconds_left, s.log_length, s.applied_wanted, s.drain_stopped, s.drain_paused,
@@ -1050,7 +1174,8 @@ SELECT l.server, l.lane, l.id AS lane_id,
 	s.owner, s.renewed_at
 FROM auction.lanes l
 	LEFT JOIN auction._lane_terms t ON t.lane_id = l.id
-	LEFT JOIN auction._stat_lanes() s ON s.lane_id = l.id;
+	LEFT JOIN auction._stat_lanes() s ON s.lane_id = l.id
+	LEFT JOIN auction._lane_gaps() g ON g.lane_id = l.id;
 COMMENT ON VIEW auction.stat_lanes IS
 'one row for each lane: state, positions, backlog, room in the tail';
 COMMENT ON COLUMN auction.stat_lanes.state IS
@@ -1067,6 +1192,9 @@ COMMENT ON COLUMN auction.stat_lanes.backlog_records IS
 COMMENT ON COLUMN auction.stat_lanes.backlog_seconds IS
 'how long ago the oldest record that is not in the journal was handed over; 0: '
 'there is none';
+COMMENT ON COLUMN auction.stat_lanes.gap_from IS
+'first of the positions that are neither applied nor in the log, before which '
+'the lane has stopped recovering (auction.skip_gap()); NULL, as gap_to: none';
 COMMENT ON COLUMN auction.stat_lanes.tail_seconds_left IS
 'after so many seconds the tail is full, if records go on coming as in the '
 'last second and the drain applies none; NULL: none came. A full tail makes '
@@ -1832,7 +1960,13 @@ AS $$
 			CASE WHEN possible_loss_after IS NULL THEN 'ok' ELSE 'error' END,
 			coalesce('bids accepted behind position ' || possible_loss_after
 				|| ' may be lost', 'none'),
-			'PostgreSQL and Redis have failed together. Compare what bidders were told with auction.bids.'
+			'PostgreSQL and Redis have failed together, or a gap was skipped. Compare what bidders were told with auction.bids.'
+		UNION ALL
+		SELECT 7, 'gap', CASE WHEN gap_to IS NULL THEN 'ok' ELSE 'error' END,
+			CASE WHEN gap_to IS NULL THEN 'none' ELSE
+				format('positions %s to %s are neither applied nor in the log',
+					gap_from, gap_to) END,
+			format('Bring the log back, or go on without them: SELECT auction.skip_gap(%s, reason);', lane_id)
 		) f(n, item, status, finding, remedy)
 	ORDER BY l.server, l.lane, f.n
 $$;
@@ -1850,7 +1984,8 @@ AS $$
 			ELSE 'none' END,
 		CASE WHEN n > 0 THEN 'auction.dead_letters says what could not be applied, and why.'
 			END
-	FROM (SELECT count(*) AS n, max(at) AS last FROM auction.dead_letters) d
+	FROM (SELECT count(*) AS n, max(at) AS last FROM auction.dead_letters
+		WHERE settled_at IS NULL) d
 	UNION ALL
 	SELECT 'quarantined auctions', NULL,
 		CASE WHEN n > 0 THEN 'error' ELSE 'ok' END,
@@ -1907,6 +2042,8 @@ SELECT pg_catalog.pg_extension_config_dump('auction.route_log', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.route_log_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.dead_letters', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.dead_letters_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('auction.repair_log', '');
+SELECT pg_catalog.pg_extension_config_dump('auction.repair_log_id_seq', '');
 
 /* ---- privileges ---- */
 
@@ -1934,6 +2071,7 @@ GRANT SELECT ON auction.stat_workers TO pg_monitor;
 GRANT SELECT ON auction.stat_lanes TO pg_monitor;
 GRANT SELECT ON auction.rollout TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction._stat_lanes() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION auction._lane_gaps() TO pg_monitor;
 GRANT SELECT ON auction.stat_routes TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction._stat_routes(text) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction.route_report(text, bigint) TO pg_monitor;

@@ -14,3 +14,16 @@ auc_argument(FunctionCallInfo fcinfo, int n, const char *name)
 				 errmsg("argument \"%s\" must not be null", name)));
 	return PG_GETARG_DATUM(n);
 }
+
+text *
+auc_argument_reason(FunctionCallInfo fcinfo, int n, const char *hint)
+{
+	text	   *reason = DatumGetTextPP(auc_argument(fcinfo, n, "reason"));
+
+	if (VARSIZE_ANY_EXHDR(reason) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"reason\" must not be empty"),
+				 errhint("%s", hint)));
+	return reason;
+}

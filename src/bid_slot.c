@@ -520,8 +520,10 @@ read_ask(const AucSlot *slot, AucAsk *ask)
 	ask->until = slot->until;
 	ask->state = slot->state;
 	ask->verdict = slot->verdict;
+	ask->shown = slot->shown;
 	ask->nbook = 0;
-	if (slot->kind == AUC_REQUEST_BOOK && slot->answer == AUC_ANSWER_VERDICT)
+	if ((slot->kind == AUC_REQUEST_BOOK || slot->kind == AUC_REQUEST_AUDIT) &&
+		slot->answer == AUC_ANSWER_VERDICT)
 	{
 		ask->nbook = slot->nbook;
 		memcpy(ask->book, slot->u.book, slot->nbook * sizeof(AucBookEntry));

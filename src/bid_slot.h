@@ -57,8 +57,9 @@ typedef struct AucAsk
 	AucRequestKind kind;
 	int64		auction_id;
 	int			lane_id;
-	bool		force;			/* CLOSE: also before ends_at; MOVE: patient */
-	int			wanted;			/* BOOK */
+	bool		force;			/* CLOSE: also before ends_at; MOVE: patient;
+								 * REFRESH: the book, too */
+	int			wanted;			/* BOOK, AUDIT */
 	const char *attributes;		/* MOVE: JSON text, attributes_len bytes */
 	uint32		attributes_len;
 	/* answer */
@@ -67,6 +68,7 @@ typedef struct AucAsk
 	uint64		until;			/* AUC_ANSWER_MOVING */
 	AucState	state;
 	AucVerdict	verdict;
+	AucShown	shown;			/* AUDIT */
 	int			nbook;
 	AucBookEntry book[AUC_BOOK_MAX];
 } AucAsk;

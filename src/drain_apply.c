@@ -155,9 +155,14 @@ row_of(AucDrainLane *dl, AucStore *store, const AucRecord *record)
 
 	if (entry == NULL)
 		entry = read_row(dl, store, record->auction_id);
-	/* the cache may be older than a rest; never than our own writes */
-	else if (!entry->dirty && auc_record_is_bid(record) &&
-			 record->bid_no != entry->row.state.bid_count + 1)
+	/*
+	 * The cache may be older than a rest, or the end of a quarantine; never
+	 * than our own writes.
+	 */
+	else if (!entry->dirty &&
+			 (entry->row.state.status == AUC_STATUS_QUARANTINED ||
+			  (auc_record_is_bid(record) &&
+			   record->bid_no != entry->row.state.bid_count + 1)))
 		entry = read_row(dl, store, record->auction_id);
 	if (entry == NULL)
 		ereport(ERROR,

@@ -22,7 +22,8 @@ static AucStatement bury = {
 };
 
 static AucStatement quarantine = {
-	"UPDATE auction._state SET status = 'q', reason = $2 "
+	"UPDATE auction._state SET status = 'q', reason = $2, "
+	" quarantined_from = status "
 	"WHERE auction_id = $1 AND status <> 'q'",
 	2, {INT8OID, TEXTOID}
 };

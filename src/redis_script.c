@@ -24,6 +24,7 @@ static const AucScriptSource scripts[] = {
 	[AUC_SCRIPT_MARK] = SCRIPT(mark),
 	[AUC_SCRIPT_BEAT] = SCRIPT(beat),
 	[AUC_SCRIPT_BOOK] = SCRIPT(book),
+	[AUC_SCRIPT_AUDIT] = SCRIPT(audit),
 	[AUC_SCRIPT_REBUILD] = SCRIPT(rebuild),
 	[AUC_SCRIPT_REMOVE] = SCRIPT(remove),
 	[AUC_SCRIPT_SHADOW] = SCRIPT(shadow),

@@ -83,6 +83,11 @@
  *   Returns {complete ("1"/"0"), bid_count, price, leader|"", user, amount,
  *   ...}.
  *
+ * audit.lua   KEYS auction:ID book:ID                       auction.audit()
+ *   ARGV n.  Returns {there ("1"/"0"), price, leader, bid_count, ends_at,
+ *   status, book, retracted, members, user, amount, ...}, "" for a field that
+ *   is not there, the n best of the book.
+ *
  * rebuild.lua KEYS term auction:ID book:ID
  *   ARGV term stage last(0/1) npairs (amount user)*npairs
  *        channel price leader bid_count ends_at status retracted
@@ -124,6 +129,7 @@ typedef enum AucScript
 	AUC_SCRIPT_MARK,
 	AUC_SCRIPT_BEAT,
 	AUC_SCRIPT_BOOK,
+	AUC_SCRIPT_AUDIT,
 	AUC_SCRIPT_REBUILD,
 	AUC_SCRIPT_REMOVE,
 	AUC_SCRIPT_SHADOW,

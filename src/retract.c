@@ -58,21 +58,6 @@ static AucStatement note_reason = {
 	.nargs = 2,.argtypes = {INT8OID, TEXTOID}
 };
 
-/* ---- arguments ---- */
-
-static text *
-reason_argument(FunctionCallInfo fcinfo, int n)
-{
-	text	   *reason = DatumGetTextPP(auc_argument(fcinfo, n, "reason"));
-
-	if (VARSIZE_ANY_EXHDR(reason) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"reason\" must not be empty"),
-				 errhint("It is kept with the bids.")));
-	return reason;
-}
-
 /* ---- what both do ---- */
 
 /* The auction at rest, its row as this transaction may see it. */
@@ -108,7 +93,8 @@ want_refresh(const AucRow *row)
 static void
 retract(AucRow *row, int64 bid_no, text *reason)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	/* as the rules count it: never before the bids that are there */
+	TimestampTz now = Max(GetCurrentTimestamp(), row->state.last_at);
 	Datum		values[] = {Int64GetDatum(row->auction.id),
 		Int64GetDatum(bid_no), TimestampTzGetDatum(now),
 	PointerGetDatum(reason)};
@@ -162,7 +148,7 @@ auction_retract_bid(PG_FUNCTION_ARGS)
 {
 	int64		auction_id = DatumGetInt64(auc_argument(fcinfo, 0, "auction_id"));
 	int64		bid_no = DatumGetInt64(auc_argument(fcinfo, 1, "bid_no"));
-	text	   *reason = reason_argument(fcinfo, 2);
+	text	   *reason = auc_argument_reason(fcinfo, 2, "It is kept with the bids.");
 	Datum		values[] = {Int64GetDatum(auction_id)};
 	AucStore   *store;
 	AucRow		row;
@@ -188,7 +174,7 @@ Datum
 auction_cancel_auction(PG_FUNCTION_ARGS)
 {
 	int64		auction_id = DatumGetInt64(auc_argument(fcinfo, 0, "auction_id"));
-	text	   *reason = reason_argument(fcinfo, 1);
+	text	   *reason = auc_argument_reason(fcinfo, 1, "It is kept with the bids.");
 	Datum		values[] = {Int64GetDatum(auction_id), PointerGetDatum(reason)};
 	AucStore   *store;
 	AucRow		row;

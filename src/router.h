@@ -6,6 +6,7 @@
  * router_take.c    taking a lane, comparing or recovering its log
  * router_owner.c   whose lane it is: lease, beat, watching another owner
  * router_adopt.c   what a DBA has asked for with adopt_lanes()
+ * router_gap.c     what a log lacks that is recovered from
  * router_append.c  appending to the log, trimming it
  * router_replica.c what Redis' replicas have, over a second connection
  * router_decide.c  requests in ticket order, the rules, who waits for what
@@ -13,6 +14,7 @@
  * router_live.c    loading and letting go of auctions
  * router_sql.c     lanes, terms and positions in PostgreSQL
  * router_book.c    books in Redis: reading, checking, rebuilding, removing
+ * router_audit.c   what Redis has of an auction, for auction.audit()
  * router_shadow*.c bids of route table, decided once more without counting
  *
  * All of it runs in one process and one thread; nothing here is shared but
@@ -121,6 +123,8 @@ typedef struct AucRouterLane
 	char		stored_run_id[64];	/* Redis that had the log last */
 	uint64		log_last;		/* last position in the log */
 	uint64		read_to;		/* READING, COMPARING: end of what is read */
+	uint64		gap_to;			/* READING stops at a gap up to here; 0: none */
+	TimestampTz gap_look_at;	/* when to look whether it is to be skipped */
 	uint64		compared;		/* COMPARING: equal up to here */
 	AucTailCursor compare;		/* COMPARING: the tail's next record */
 	uint64		reappended;		/* since it was taken, for the log line */
@@ -299,6 +303,11 @@ extern void auc_router_owner_doubt(AucRouterLane *rl);
 extern bool auc_router_owner_asks(AucRouterLane *rl);
 extern const char *auc_router_instance(char *text);
 
+/* router_gap.c */
+/* The log has nothing of the positions behind the tail's end up to "to". */
+extern void auc_router_gap_found(AucRouterLane *rl, uint64 to);
+extern void auc_router_gap_tend(AucRouterLane *rl, TimestampTz now);
+
 /* router_append.c */
 extern void auc_router_lane_send(AucRouterLane *rl);
 extern void auc_router_put_state(AucRouterLane *rl, int64 auction_id,
@@ -350,6 +359,9 @@ extern void auc_router_read_lanes(AucRouter *router);
 extern void auc_router_store_term(AucRouterLane *rl, bool possible_loss,
 								  uint64 loss_after);
 extern void auc_router_reserve(AucRouterLane *rl);
+/* A DBA has decided to skip the gap; committed with what may be lost by it. */
+extern bool auc_router_skip_decided(AucRouterLane *rl, uint64 from, uint64 to,
+									char **by, char **reason);
 
 /* router_book.c */
 extern void auc_router_book_read(AucRouter *router, AucLive *live, int slot);
@@ -359,6 +371,15 @@ extern void auc_router_book_remove(AucRouter *router, AucRouterLane *rl,
 								   int slot);
 extern void auc_router_books_turn(AucRouter *router, TimestampTz now);
 extern void auc_router_books_check_all(AucRouterLane *rl);
+
+/* The same as above, for router_audit.c. */
+extern bool auc_router_lane_usable(AucRouterLane *rl);
+extern bool auc_router_number(const redisReply *reply, int64 *value);
+extern void auc_router_put_keys(AucRouterLane *rl, bool with_term,
+								int64 auction_id);
+
+/* router_audit.c */
+extern void auc_router_audit(AucRouter *router, AucRouterLane *rl, int slot);
 
 /* router_shadow.c */
 extern void auc_router_shadow_turn(AucRouter *router, TimestampTz now);

@@ -57,15 +57,15 @@ new_call(AucRouter *router, AucRouterLane *rl, int slot)
 	return call;
 }
 
-static bool
-usable(AucRouterLane *rl)
+bool
+auc_router_lane_usable(AucRouterLane *rl)
 {
 	return rl->phase == AUC_PHASE_APPENDING &&
 		auc_redis_status(rl->router->redis) == AUC_REDIS_READY;
 }
 
-static void
-put_keys(AucRouterLane *rl, bool with_term, int64 auction_id)
+void
+auc_router_put_keys(AucRouterLane *rl, bool with_term, int64 auction_id)
 {
 	AucRedis   *redis = rl->router->redis;
 	const char *prefix = rl->router->options.prefix;
@@ -92,8 +92,8 @@ answer_slot(int slot, AucAnswerKind kind)
 }
 
 /* A number as the scripts return it: a string, or an integer. */
-static bool
-number(const redisReply *reply, int64 *value)
+bool
+auc_router_number(const redisReply *reply, int64 *value)
 {
 	char	   *end;
 
@@ -127,11 +127,11 @@ parse_book(const redisReply *reply, Book *book)
 
 	if (reply == NULL || reply->type != REDIS_REPLY_ARRAY ||
 		reply->elements < 4 || reply->elements % 2 != 0 ||
-		!number(reply->element[0], &complete) || complete != 1 ||
-		!number(reply->element[1], &book->bid_count) ||
-		!number(reply->element[2], &book->price))
+		!auc_router_number(reply->element[0], &complete) || complete != 1 ||
+		!auc_router_number(reply->element[1], &book->bid_count) ||
+		!auc_router_number(reply->element[2], &book->price))
 		return false;
-	if (!number(reply->element[3], &book->leader_id))
+	if (!auc_router_number(reply->element[3], &book->leader_id))
 		book->leader_id = 0;
 	book->n = (int) (reply->elements - 4) / 2;
 	book->pairs = reply->element + 4;
@@ -159,8 +159,8 @@ static bool
 read_entries(const Book *book, int n, AucBookEntry *entries)
 {
 	for (int i = 0; i < n; i++)
-		if (!number(book->pairs[2 * i], &entries[i].user_id) ||
-			!number(book->pairs[2 * i + 1], &entries[i].amount))
+		if (!auc_router_number(book->pairs[2 * i], &entries[i].user_id) ||
+			!auc_router_number(book->pairs[2 * i + 1], &entries[i].amount))
 			return false;
 	return true;
 }
@@ -230,7 +230,7 @@ ask_book(AucLive *live, int n, AucRedisReplyFn fn, BookCall *call)
 	AucRedis   *redis = live->lane->router->redis;
 
 	auc_redis_begin_script(redis, AUC_SCRIPT_BOOK, 2, 2);
-	put_keys(live->lane, false, live->auction_id);
+	auc_router_put_keys(live->lane, false, live->auction_id);
 	auc_redis_arg_int64(redis, n);
 	auc_redis_arg_int64(redis, live->state.retracted);
 	auc_redis_end(redis, fn, call);
@@ -241,7 +241,8 @@ auc_router_book_read(AucRouter *router, AucLive *live, int slot)
 {
 	AucRouterLane *rl = live->lane;
 
-	if (!usable(rl) || auc_lane_get_state(rl->lane) != AUC_LANE_NORMAL)
+	if (!auc_router_lane_usable(rl) ||
+		auc_lane_get_state(rl->lane) != AUC_LANE_NORMAL)
 	{
 		answer_slot(slot, AUC_ANSWER_RESTING);
 		return;
@@ -261,6 +262,10 @@ slot_reply(void *arg, const redisReply *reply)
 	reply->elements >= 1 && auc_router_reply_is(reply->element[0], "OK");
 
 	answer_slot(call->slot, done ? AUC_ANSWER_VERDICT : AUC_ANSWER_RESTING);
+	/* Redis has lost the lane while nobody bid, or somebody has taken it */
+	if (reply != NULL && reply->type == REDIS_REPLY_ARRAY &&
+		reply->elements >= 1 && auc_router_reply_is(reply->element[0], "TERM"))
+		auc_router_lane_give_up(call->rl, "another term was found", reply);
 	pfree(call);
 }
 
@@ -269,13 +274,13 @@ auc_router_book_remove(AucRouter *router, AucRouterLane *rl, int slot)
 {
 	AucRedis   *redis = router->redis;
 
-	if (!usable(rl))
+	if (!auc_router_lane_usable(rl))
 	{
 		answer_slot(slot, AUC_ANSWER_RESTING);
 		return;
 	}
 	auc_redis_begin_script(redis, AUC_SCRIPT_REMOVE, 3, 1);
-	put_keys(rl, true, auc_slot(slot)->auction_id);
+	auc_router_put_keys(rl, true, auc_slot(slot)->auction_id);
 	auc_redis_arg_int64(redis, rl->term);
 	auc_redis_end(redis, slot_reply, new_call(router, rl, slot));
 }
@@ -299,7 +304,7 @@ send_rebuild(AucLive *live, const char *stage, bool last, int npairs,
 	AucRedis   *redis = rl->router->redis;
 
 	auc_redis_begin_script(redis, AUC_SCRIPT_REBUILD, 3, 11 + 2 * npairs);
-	put_keys(rl, true, live->auction_id);
+	auc_router_put_keys(rl, true, live->auction_id);
 	auc_redis_arg_int64(redis, rl->term);
 	auc_redis_arg_str(redis, stage);
 	auc_redis_arg_int64(redis, last ? 1 : 0);
@@ -325,6 +330,16 @@ want_check(AucLive *live)
 	live->lane->router->nbooks++;
 }
 
+/* Whatever Redis has of its book. */
+static void
+force_rebuild(AucRouter *router, AucLive *live)
+{
+	if (live->check_book)
+		router->nbooks--;
+	live->check_book = false;
+	want_rebuild(router, live->auction_id);
+}
+
 /*
  * An auction that was changed at rest: its new state shows at once, its book
  * is checked, which finds it wanting.  Where an append is still to be sent, that
@@ -333,7 +348,17 @@ want_check(AucLive *live)
 void
 auc_router_book_refresh(AucRouter *router, AucLive *live, int slot)
 {
-	if (!usable(live->lane))
+	bool		force = auc_slot(slot)->force;
+
+	/* what is closed is about to be removed, and not to come back */
+	if (force && live->state.status != AUC_STATUS_OPEN)
+	{
+		answer_slot(slot, AUC_ANSWER_MOVED);
+		return;
+	}
+	if (force)
+		force_rebuild(router, live);
+	if (!auc_router_lane_usable(live->lane))
 		answer_slot(slot, AUC_ANSWER_RESTING);
 	else if (!all_sent(live))
 		answer_slot(slot, AUC_ANSWER_VERDICT);
@@ -503,7 +528,8 @@ can_tend(const AucLive *live, TimestampTz now)
 {
 	return (live->check_book ||
 			(live->rebuild_book && live->rebuild_at <= now)) &&
-		usable(live->lane) && (all_sent(live) || rebuild_begun(live));
+		auc_router_lane_usable(live->lane) &&
+		(all_sent(live) || rebuild_begun(live));
 }
 
 /*

@@ -376,6 +376,9 @@ answer_moving(AucRouter *router, AucLive *live, int index)
 		case AUC_REQUEST_REFRESH:
 			answer(index, AUC_ANSWER_MOVED, 0);
 			break;
+		case AUC_REQUEST_AUDIT:
+			auc_router_audit(router, live->lane, index);
+			break;
 	}
 }
 
@@ -411,6 +414,9 @@ decide_live(AucRouter *router, AucLive *live, int index, TimestampTz now)
 		case AUC_REQUEST_MOVE:
 			decide_move(live, index);
 			break;
+		case AUC_REQUEST_AUDIT:
+			auc_router_audit(router, live->lane, index);
+			break;
 		case AUC_REQUEST_REMOVE:
 			/* not to be shown any more when this was asked; it may be again */
 			if (live->state.status == AUC_STATUS_OPEN)
@@ -427,6 +433,8 @@ decide_resting(AucRouter *router, AucRouterLane *rl, int index)
 {
 	if (auc_slot(index)->kind == AUC_REQUEST_REMOVE)
 		auc_router_book_remove(router, rl, index);
+	else if (auc_slot(index)->kind == AUC_REQUEST_AUDIT)
+		auc_router_audit(router, rl, index);
 	else
 		answer(index, AUC_ANSWER_RESTING, 0);
 }
@@ -487,7 +495,8 @@ lane_decides(AucRouter *router, AucRouterLane *rl, AucAnswerKind *refusal)
 		case AUC_LANE_UNKNOWN:
 		case AUC_LANE_RECOVERING:
 			/* rule 12: never degraded; refused until Redis answers */
-			if (router->refused_before || rl->phase == AUC_PHASE_WATCHING)
+			if (router->refused_before || rl->gap_to != 0 ||
+				rl->phase == AUC_PHASE_WATCHING)
 				*refusal = AUC_ANSWER_RECOVERING;
 			return false;
 		case AUC_LANE_WAITING:

@@ -95,6 +95,7 @@ auc_router_lane_fence(AucRouterLane *rl, const char *why, const char *hint)
 		auc_lane_set_state(rl->lane, AUC_LANE_FENCED);
 	}
 	rl->phase = AUC_PHASE_NONE;
+	rl->gap_to = 0;
 	rl->fenced_on = auc_redis_generation(rl->router->redis);
 	rl->ready = false;
 	rl->ready_at = rl->writer.last;
@@ -130,6 +131,7 @@ auc_router_lane_disconnected(AucRouterLane *rl)
 	rl->phase = AUC_PHASE_NONE;
 	rl->in_flight = false;
 	rl->reading = false;
+	rl->gap_to = 0;				/* found again when it is read again */
 	if (auc_router_owner_asks(rl))
 		return;
 	if (state == AUC_LANE_NORMAL || state == AUC_LANE_RETURNING ||

@@ -25,9 +25,23 @@ static AucStatement read_lanes = {
 static AucStatement store_term = {
 	"UPDATE auction._lane_terms SET term = $2, run_id = $3, "
 	"taken_at = clock_timestamp(), "
-	"possible_loss_after = CASE WHEN $4 THEN $5 ELSE possible_loss_after END "
+	"possible_loss_after = CASE WHEN $4 THEN $5 ELSE possible_loss_after END, "
+	"possible_loss_at = CASE WHEN $4 THEN now() ELSE possible_loss_at END "
 	"WHERE lane_id = $1",
 	5, {INT4OID, INT8OID, TEXTOID, BOOLOID, INT8OID}
+};
+
+static AucStatement skip_decided = {
+	"SELECT by_role, coalesce(reason, '') FROM auction.repair_log "
+	"WHERE what = 'skip_gap' AND lane_id = $1 AND from_position = $2 "
+	" AND to_position = $3 ORDER BY id DESC LIMIT 1",
+	3, {INT4OID, INT8OID, INT8OID}
+};
+
+static AucStatement note_gap = {
+	"UPDATE auction._lane_terms SET possible_loss_after = $2, "
+	"possible_loss_at = now() WHERE lane_id = $1",
+	2, {INT4OID, INT8OID}
 };
 
 static AucStatement reserve = {
@@ -135,4 +149,32 @@ auc_router_reserve(AucRouterLane *rl)
 	SPI_finish();
 	auc_worker_xact_commit();
 	rl->reserved = upto;
+}
+
+bool
+auc_router_skip_decided(AucRouterLane *rl, uint64 from, uint64 to, char **by,
+						char **reason)
+{
+	Datum		values[3];
+	bool		isnull;
+	bool		decided;
+
+	auc_worker_xact_begin("looking at a gap");
+	SPI_connect();
+	values[0] = Int32GetDatum(rl->lane_id);
+	values[1] = Int64GetDatum((int64) from);
+	values[2] = Int64GetDatum((int64) to);
+	decided = auc_statement_run(&skip_decided, values, SPI_OK_SELECT) == 1;
+	if (decided)
+	{
+		*by = MemoryContextStrdup(rl->router->context,
+								  TextDatumGetCString(auc_statement_datum(0, 1, &isnull)));
+		*reason = MemoryContextStrdup(rl->router->context,
+									  TextDatumGetCString(auc_statement_datum(0, 2, &isnull)));
+		values[1] = Int64GetDatum((int64) from - 1);
+		update_lane(rl, &note_gap, values);
+	}
+	SPI_finish();
+	auc_worker_xact_commit();
+	return decided;
 }

@@ -13,6 +13,8 @@
  * Reading copies the log behind "applied" into the tail, from where the drain
  * applies it as always.
  *
+ * Where the log lacks positions, reading stops: see router_gap.c.
+ *
  * After a crash the positions behind the log's end up to "reserved" may have
  * been given and acknowledged, and lost with Redis: they are given up by a
  * skip record before a new position is used (rule 5).
@@ -23,6 +25,7 @@
 #include "errors.h"
 #include "miscadmin.h"
 #include "router.h"
+#include "utils/timestamp.h"
 
 /* Entries a read of the log asks for at a time; one has up to 1000 records. */
 #define READ_ENTRIES	8
@@ -280,7 +283,7 @@ same_as_tail(AucRouterLane *rl, uint64 position, const redisReply *text)
 
 /*
  * Puts one record of the log into the tail.  false: nothing more can be taken
- * now (no room), or the lane is fenced.
+ * now (no room, a gap), or the lane is fenced.
  */
 static bool
 recover_record(AucRouterLane *rl, uint64 position, const redisReply *text)
@@ -300,15 +303,14 @@ recover_record(AucRouterLane *rl, uint64 position, const redisReply *text)
 		auc_router_lane_fence(rl, why, NULL);
 		return false;
 	}
+	/* given up positions may begin among those that are applied */
+	if (record.kind == AUC_RECORD_SKIP && record.first <= rl->writer.last)
+		record.first = rl->writer.last + 1;
 	if (record.first != rl->writer.last + 1 ||
 		record.kind == AUC_RECORD_JUMP)
 	{
-		snprintf(why, sizeof(why),
-				 "the log has a gap: positions " UINT64_FORMAT " to " UINT64_FORMAT " are neither in it nor applied",
-				 rl->writer.last + 1,
-				 record.kind == AUC_RECORD_JUMP ? record.position :
-				 record.first - 1);
-		auc_router_lane_fence(rl, why, NULL);
+		auc_router_gap_found(rl, record.kind == AUC_RECORD_JUMP ?
+							 record.position : record.first - 1);
 		return false;
 	}
 	return auc_tail_append(&rl->writer, &record, attributes);
@@ -375,11 +377,9 @@ read_reply(void *arg, const redisReply *reply)
 		rl->compared = rl->read_to; /* trimmed meanwhile: was applied */
 	if (rl->phase != AUC_PHASE_READING)
 		return;
+	/* entries that were there, by the log's last ID */
 	if (reply->elements == 0)
-	{
-		auc_router_lane_fence(rl, "the log ends before the position it names as its last", NULL);
-		return;
-	}
+		auc_router_gap_found(rl, rl->read_to);
 	if (rl->writer.last > before)
 	{
 		auc_router_lane_publish(rl);
@@ -522,7 +522,9 @@ auc_router_advance(AucRouterLane *rl)
 		taken(rl);
 	if (rl->phase == AUC_PHASE_READING)
 	{
-		if (rl->writer.last >= rl->read_to)
+		if (rl->gap_to != 0)
+			auc_router_gap_tend(rl, GetCurrentTimestamp());
+		else if (rl->writer.last >= rl->read_to)
 			rl->phase = AUC_PHASE_APPLYING;
 		else if (!rl->reading && room_for_reading(rl))
 			read_log(rl, rl->writer.last);

@@ -71,6 +71,8 @@ init_lane(AucLane *lane)
 {
 	pg_atomic_init_u32(&lane->state, AUC_LANE_UNKNOWN);
 	pg_atomic_init_u32(&lane->fenced_recovering, 0);
+	pg_atomic_init_u64(&lane->gap_from, 0);
+	pg_atomic_init_u64(&lane->gap_to, 0);
 	pg_atomic_init_u64(&lane->since, 0);
 	pg_atomic_init_u64(&lane->term, 0);
 	pg_atomic_init_u64(&lane->published, 0);
@@ -402,4 +404,13 @@ auc_lane_wait_applied(AucLane *lane, uint64 position, long timeout)
 	}
 	ConditionVariableCancelSleep();
 	return reached;
+}
+
+bool
+auc_lane_gap(AucLane *lane, uint64 *from, uint64 *to)
+{
+	*to = pg_atomic_read_u64(&lane->gap_to);
+	pg_read_barrier();
+	*from = pg_atomic_read_u64(&lane->gap_from);
+	return *to != 0 && *from != 0;
 }

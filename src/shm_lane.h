@@ -75,6 +75,9 @@ typedef struct AucLane
 	/* router */
 	pg_atomic_uint32 state;		/* AucLaneState */
 	pg_atomic_uint32 fenced_recovering; /* 1: was RECOVERING when fenced */
+	pg_atomic_uint64 gap_from;	/* RECOVERING: what the log lacks, see
+								 * router_gap.c; 0: nothing known */
+	pg_atomic_uint64 gap_to;	/* stored behind gap_from; 0: no gap */
 	pg_atomic_uint64 since;		/* TimestampTz of the last change of state */
 	pg_atomic_uint64 term;
 	pg_atomic_uint64 published; /* last position in the tail */
@@ -175,6 +178,8 @@ extern void auc_database_release(Oid dboid);	/* all servers of it */
 
 extern void auc_server_wake_router(AucServer *server);
 extern void auc_server_wake_drain(AucServer *server);
+/* Does recovery stand still before positions that the log lacks? */
+extern bool auc_lane_gap(AucLane *lane, uint64 *from, uint64 *to);
 extern void auc_lane_set_state(AucLane *lane, AucLaneState state);
 extern AucLaneState auc_lane_get_state(AucLane *lane);
 /* Whether, and by which limit, bids have to wait (limit.h). */

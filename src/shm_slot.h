@@ -49,7 +49,8 @@ typedef enum AucRequestKind
 	AUC_REQUEST_BOOK,			/* best bids from Redis */
 	AUC_REQUEST_RELEASE,		/* let the auction go: answered at rest */
 	AUC_REQUEST_REFRESH,		/* changed at rest: show it in Redis again */
-	AUC_REQUEST_REMOVE			/* delete a consolidated auction's keys */
+	AUC_REQUEST_REMOVE,			/* delete a consolidated auction's keys */
+	AUC_REQUEST_AUDIT			/* what Redis has of it; loads nothing */
 } AucRequestKind;
 
 typedef enum AucAnswerKind
@@ -74,6 +75,15 @@ typedef struct AucBookEntry
 	int64		amount;
 } AucBookEntry;
 
+/* AUDIT: what else Redis has of an auction, beside hash and best bids. */
+typedef struct AucShown
+{
+	bool		there;			/* it has the hash */
+	bool		readable;		/* ... whose fields are numbers */
+	bool		whole;			/* the book is marked as complete */
+	int64		members;		/* of the book */
+} AucShown;
+
 #define AUC_BOOK_MAX	(AUC_ATTRIBUTES_MAX / (int) sizeof(AucBookEntry))
 
 typedef struct AucSlot
@@ -91,12 +101,13 @@ typedef struct AucSlot
 	int64		amount;
 	int64		at;
 	bool		force;			/* CLOSE: also before ends_at; MOVE: also if it
-								 * has to wait for who holds the lock */
+								 * has to wait for who holds the lock; REFRESH:
+								 * writes the book anew whatever it holds */
 	AucLevel	wanted_level;	/* bids: the session's, at least */
 	bool		has_request_id;
 	uint8		request_id[16];
 	uint32		attributes_len;
-	int			wanted;			/* BOOK: how many, <= AUC_BOOK_MAX */
+	int			wanted;			/* BOOK, AUDIT: how many, <= AUC_BOOK_MAX */
 	/* answer */
 	uint64		position;		/* 0: no record (yet) */
 	uint64		until;			/* MOVING: the move's position.  Not "position",
@@ -104,9 +115,10 @@ typedef struct AucSlot
 	AucAnswerKind answer;
 	AucLevel	level;			/* reached */
 	AucVerdict	verdict;
-	AucState	state;			/* STANDING */
+	AucState	state;			/* STANDING; AUDIT: what the hash says */
+	AucShown	shown;			/* AUDIT */
 	int			nbook;
-	/* request: attributes of a bid or move; answer of BOOK: the entries */
+	/* request: attributes of a bid or move; answer of BOOK, AUDIT: entries */
 	union
 	{
 		char		attributes[AUC_ATTRIBUTES_MAX];

@@ -35,36 +35,62 @@ restrict_planner(void)
 	return level;
 }
 
+static void
+prepare(AucStatement *statement)
+{
+	SPIPlanPtr	plan;
+
+	if (statement->plan != NULL)
+		return;
+	plan = SPI_prepare(statement->text, statement->nargs,
+					   statement->argtypes);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg_internal("could not prepare \"%s\": %s",
+								 statement->text,
+								 SPI_result_code_string(SPI_result))));
+	statement->plan = plan;
+}
+
+static void
+check_result(const AucStatement *statement, int result, int expected)
+{
+	if (result != expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg_internal("\"%s\" ended with %s", statement->text,
+								 SPI_result_code_string(result))));
+}
+
 uint64
 auc_statement_run(AucStatement *statement, Datum *values, int expected)
 {
 	int			level = restrict_planner();
 	int			result;
 
-	if (statement->plan == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare(statement->text, statement->nargs,
-									   statement->argtypes);
-
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg_internal("could not prepare \"%s\": %s",
-									 statement->text,
-									 SPI_result_code_string(SPI_result))));
-		statement->plan = plan;
-	}
+	prepare(statement);
 	if (statement->latest)
 		result = SPI_execute_snapshot(statement->plan, values, NULL,
 									  GetLatestSnapshot(), InvalidSnapshot,
 									  false, true, 0);
 	else
 		result = SPI_execute_plan(statement->plan, values, NULL, false, 0);
-	if (result != expected)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg_internal("\"%s\" ended with %s", statement->text,
-								 SPI_result_code_string(result))));
+	check_result(statement, result, expected);
+	AtEOXact_GUC(true, level);
+	return SPI_processed;
+}
+
+uint64
+auc_statement_read(AucStatement *statement, Datum *values, Snapshot snapshot)
+{
+	int			level = restrict_planner();
+
+	prepare(statement);
+	check_result(statement,
+				 SPI_execute_snapshot(statement->plan, values, NULL, snapshot,
+									  InvalidSnapshot, true, false, 0),
+				 SPI_OK_SELECT);
 	AtEOXact_GUC(true, level);
 	return SPI_processed;
 }

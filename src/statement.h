@@ -17,7 +17,7 @@
 
 #include "executor/spi.h"
 
-#define AUC_STATEMENT_MAX_ARGS	6
+#define AUC_STATEMENT_MAX_ARGS	7
 
 typedef struct AucStatement
 {
@@ -37,6 +37,12 @@ typedef struct AucStatement
  */
 extern uint64 auc_statement_run(AucStatement *statement, Datum *values,
 								int expected);
+/*
+ * A SELECT that sees what the snapshot does, whatever the transaction's own:
+ * for several statements that have to see the same.
+ */
+extern uint64 auc_statement_read(AucStatement *statement, Datum *values,
+								 Snapshot snapshot);
 /* A bigint[] as an argument. */
 extern Datum auc_statement_ids(int n, const int64 *ids);
 /* Column "column" (from 1) of row "row" (from 0) of the last result. */

@@ -80,7 +80,8 @@ static AucStatement mark_verified = {
 	.nargs = 1,.argtypes = {INT8ARRAYOID}
 };
 static AucStatement mark_quarantined = {
-	.text = "UPDATE auction._state SET status = 'q', reason = $2 "
+	.text = "UPDATE auction._state SET status = 'q', reason = $2, "
+	" quarantined_from = status "
 	"WHERE auction_id = $1 AND status IN ('c', 'x')",
 	.nargs = 2,.argtypes = {INT8OID, TEXTOID}
 };
@@ -95,25 +96,31 @@ raise_changed(int64 auction_id)
 			 errhint("Run the transaction again.")));
 }
 
-static void
-raise_different(int64 auction_id, AucBidsIn where, const char *what,
-				int64 in_row, int64 in_bids)
+/* One auction's comparison, and who is told of differences. */
+typedef struct Comparison
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("%s of auction %lld is %lld in its state and %lld in auction.%s",
-					what, (long long) auction_id, (long long) in_row,
-					(long long) in_bids,
-					where == AUC_BIDS_IN_JOURNAL ? "journal" : "history")));
-}
+	uint64		row;			/* of the statement's result */
+	AucBidsIn	where;
+	AucVerifyReport report;		/* NULL: the first one is an ERROR */
+	void	   *arg;
+} Comparison;
 
 static void
-compare_number(uint64 row, AucBidsIn where, const char *what,
-			   int64 in_row, int64 in_bids)
+compare_number(const Comparison *c, const char *what, int64 in_row,
+			   int64 in_bids)
 {
-	if (in_row != in_bids)
-		raise_different(auc_statement_int64(row, COL_ID), where, what,
-						in_row, in_bids);
+	if (in_row == in_bids)
+		return;
+	if (c->report != NULL)
+		c->report(c->arg, what, psprintf(INT64_FORMAT, in_row),
+				  psprintf(INT64_FORMAT, in_bids));
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("%s of auction %lld is %lld in its state and %lld in auction.%s",
+						what, (long long) auc_statement_int64(c->row, COL_ID),
+						(long long) in_row, (long long) in_bids,
+						c->where == AUC_BIDS_IN_JOURNAL ? "journal" : "history")));
 }
 
 static int64
@@ -145,8 +152,9 @@ read_auction(uint64 row, AucAuction *auction)
 
 /* Price and leader follow from the bids that stand, whatever their order. */
 static void
-compare_result(uint64 row, AucBidsIn where)
+compare_result(const Comparison *c)
 {
+	uint64		row = c->row;
 	AucAuction	auction;
 	AucTally	tally;
 	AucState	counted = {0};
@@ -156,14 +164,18 @@ compare_result(uint64 row, AucBidsIn where)
 	read_auction(row, &auction);
 	auc_tally_of_array(value, isnull, &tally);
 	auc_tally_settle(&auction, &tally, &counted);
-	compare_number(row, where, "price", auc_statement_int64(row, COL_PRICE),
+	compare_number(c, "price", auc_statement_int64(row, COL_PRICE),
 				   counted.price);
 	/* a number, not a leader, is 0 on either side if there is none */
-	compare_number(row, where, "leader",
-				   auc_statement_int64(row, COL_LEADER), counted.leader_id);
+	compare_number(c, "leader", auc_statement_int64(row, COL_LEADER),
+				   counted.leader_id);
+	if (amount_of(row, COL_LEADER_MAX) == counted.leader_max &&
+		amount_of(row, COL_SECOND_MAX) == counted.second_max)
+		return;
 	/* shown in standings.reason: no amount here */
-	if (amount_of(row, COL_LEADER_MAX) != counted.leader_max ||
-		amount_of(row, COL_SECOND_MAX) != counted.second_max)
+	if (c->report != NULL)
+		c->report(c->arg, "maxima", NULL, NULL);
+	else
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("maxima of auction %lld in its state are not those of its bids",
@@ -176,25 +188,22 @@ compare_result(uint64 row, AucBidsIn where)
  * together are.
  */
 static void
-compare_row(uint64 row, AucBidsIn where)
+compare_row(const Comparison *c)
 {
+	uint64		row = c->row;
 	int64		bid_count = auc_statement_int64(row, COL_BID_COUNT);
-	char		status = auc_statement_char(row, COL_STATUS);
 
-	if (status != AUC_STATUS_CLOSED && status != AUC_STATUS_CANCELLED)
-		raise_changed(auc_statement_int64(row, COL_ID));
-	compare_number(row, where, "number of bids", bid_count,
+	compare_number(c, "number of bids", bid_count,
 				   auc_statement_int64(row, COL_ROWS));
-	compare_number(row, where, "least bid_no", bid_count > 0 ? 1 : 0,
+	compare_number(c, "least bid_no", bid_count > 0 ? 1 : 0,
 				   auc_statement_int64(row, COL_FIRST));
-	compare_number(row, where, "greatest bid_no", bid_count,
+	compare_number(c, "greatest bid_no", bid_count,
 				   auc_statement_int64(row, COL_LAST));
-	compare_number(row, where, "number of retracted bids",
+	compare_number(c, "number of retracted bids",
 				   auc_statement_int64(row, COL_RETRACTED),
 				   auc_statement_int64(row, COL_ROWS_RETRACTED));
-	compare_result(row, where);
-	compare_number(row, where, "checksum",
-				   auc_statement_int64(row, COL_CHECKSUM),
+	compare_result(c);
+	compare_number(c, "checksum", auc_statement_int64(row, COL_CHECKSUM),
 				   auc_statement_int64(row, COL_ROWS_CHECKSUM));
 }
 
@@ -211,7 +220,27 @@ auc_verify_compare(int n, const int64 *ids, AucBidsIn where)
 	if (rows != (uint64) n)
 		raise_changed(ids[0]);
 	for (uint64 row = 0; row < rows; row++)
-		compare_row(row, where);
+	{
+		Comparison	c = {.row = row,.where = where};
+		char		status = auc_statement_char(row, COL_STATUS);
+
+		if (status != AUC_STATUS_CLOSED && status != AUC_STATUS_CANCELLED)
+			raise_changed(auc_statement_int64(row, COL_ID));
+		compare_row(&c);
+	}
+}
+
+void
+auc_verify_report(int64 auction_id, AucBidsIn where, Snapshot snapshot,
+				  AucVerifyReport report, void *arg)
+{
+	Comparison	c = {.where = where,.report = report,.arg = arg};
+	Datum		values[1];
+
+	values[0] = auc_statement_ids(1, &auction_id);
+	if (auc_statement_read(where == AUC_BIDS_IN_JOURNAL ? &compare_journal :
+						   &compare_history, values, snapshot) == 1)
+		compare_row(&c);
 }
 
 static void

@@ -15,6 +15,8 @@
 
 #include "postgres.h"
 
+#include "utils/snapshot.h"
+
 typedef enum AucBidsIn
 {
 	AUC_BIDS_IN_JOURNAL,
@@ -23,6 +25,16 @@ typedef enum AucBidsIn
 
 /* Inside SPI.  ERROR (data_corrupted) at the first auction that differs. */
 extern void auc_verify_compare(int n, const int64 *ids, AucBidsIn where);
+
+/*
+ * The same comparison of one auction, in any status, as the snapshot shows it;
+ * each difference is told, the texts are NULL where they would show a maximum.
+ */
+typedef void (*AucVerifyReport) (void *arg, const char *what,
+								 const char *in_row, const char *in_bids);
+extern void auc_verify_report(int64 auction_id, AucBidsIn where,
+							  Snapshot snapshot, AucVerifyReport report,
+							  void *arg);
 
 /*
  * Verifies against the journal and sets verified_at; quarantines those that

@@ -541,6 +541,12 @@ is_deeply(
 		status => 'o', book => 4, retracted => 2
 	},
 	'the state is as given');
+nothing_changes('audit: hash, size of the book, its best',
+	sub { script('audit', [ $auction, $book ], 2) },
+	[ 1, 500, 4, 4, 2000, 'o', 4, 2, 3, 4, 500, 7, 400 ]);
+nothing_changes('audit: nothing there',
+	sub { script('audit', [ '{a:1}:no', '{a:1}:none' ], 2) },
+	[ 0, ('') x 7, 0 ]);
 nothing_changes('a chunk behind the last one',
 	sub { rebuild(14, 'add', 1, 2, 900, 9) }, ['GONE']);
 is_deeply(
