@@ -35,7 +35,7 @@ why_overloaded(const AucHandOver *bid)
 			return psprintf("Role \"%s\" has as many of auction.slots in use as auction.role_slots allows.",
 							GetUserNameFromId(GetAuthenticatedUserId(), true));
 		default:
-			return "Its router did not come to it.";
+			return "The router did not take it: it is busy, or a transaction holds the auction's lock.";
 	}
 }
 

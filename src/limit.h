@@ -17,7 +17,7 @@
 /* What makes a bid on route redis wait to be taken, and fail with RB004. */
 typedef enum AucLimit
 {
-	AUC_LIMIT_NONE = 0,			/* nothing; its router has not come to it */
+	AUC_LIMIT_NONE = 0,			/* no limit: a busy router, a locked auction */
 	/* of a lane */
 	AUC_LIMIT_TAIL,				/* bytes in the tail */
 	AUC_LIMIT_LOG,				/* entries of the log */
