@@ -43,6 +43,8 @@
  *           "first" one that names nobody; "held", our own lease still runs:
  *           the same, and our own one though claimed; "fenced" not what is
  *           released; "adopt" any, also of the same lane in another database;
+ *           "discard" one that names nobody, or has another uuid and was
+ *           claimed as above;
  *           "" nothing else
  *   Taking raises the term above the stored one and above least_term, notes
  *   uuid, instance, place and lease, makes the log exist (an empty stream

@@ -287,6 +287,16 @@ nothing_changes('the same lane in another database',
 	sub { take('u1/8', 'i1', 0) }, [ 'OTHER', 'u1/7' ]);
 is((take('u1/8', 'i2', 0, how => 'adopt'))->[0],
 	'TAKEN', '... adopted: taken');
+nothing_changes('another uuid, to be discarded: its owner may live',
+	sub { take('u2', 'i1', 0, how => 'discard') },
+	[ 'HELD', 'u1/8 i2 8 0 ', 'i2', 8, 5000, '' ]);
+is_deeply(take('u2', 'i1', 0, how => 'discard', seen => 'u1/8 i2 8 0 '),
+	[ 'CLAIMED', 'u1/8 i2 8 0 i1', 'i2', 8, 5000, '' ],
+	'... silent for a lease: claimed');
+is((take('u2', 'i1', 0, how => 'discard', seen => 'u1/8 i2 8 0 i1'))->[0],
+	'TAKEN', '... and for longer: taken');
+redis('DEL', $term, $log);
+is((take('u2', 'i1', 7, how => 'discard'))->[1], 8, 'cleared: taken');
 redis('DEL', $term, $log);
 nothing_changes('an empty one, not just attached',
 	sub { take('u1', 'i1', 3, how => '') },
