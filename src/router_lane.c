@@ -88,7 +88,7 @@ auc_router_lane_fence(AucRouterLane *rl, const char *why, const char *hint)
 						NameStr(rl->router->server->name), why),
 				 errdetail("Nothing is decided or applied in it until this is resolved; waiting bids fail."),
 				 errhint("%s", hint != NULL ? hint :
-						 "If what Redis has there is known to be abandoned, delete the keys {PREFIX:LANE}:*; or choose another prefix. The lane is tried again on the next connection.")));
+						 "If what Redis has there is known to be abandoned, auction.adopt_lanes(server, give_up_log => true) deletes it and goes on; or choose another prefix. The lane is tried again on the next connection.")));
 		pg_atomic_write_u64(&rl->lane->apply_limit, 0);
 		pg_atomic_write_u32(&rl->lane->fenced_recovering,
 							auc_lane_get_state(rl->lane) == AUC_LANE_RECOVERING);
@@ -96,6 +96,7 @@ auc_router_lane_fence(AucRouterLane *rl, const char *why, const char *hint)
 	}
 	rl->phase = AUC_PHASE_NONE;
 	rl->gap_to = 0;
+	rl->asking = false;
 	rl->fenced_on = auc_redis_generation(rl->router->redis);
 	rl->ready = false;
 	rl->ready_at = rl->writer.last;

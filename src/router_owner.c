@@ -176,7 +176,6 @@ give_way(AucRouterLane *rl, const char *owner, uint64 term, uint64 common)
 			 "instance %s of PostgreSQL owns it, under term " UINT64_FORMAT,
 			 owner, term);
 	rl->rival = true;
-	rl->asking = false;
 	if (held && auc_lane_get_state(rl->lane) != AUC_LANE_FENCED)
 		name_the_lost(rl, common);
 	auc_router_lane_fence(rl, why,

@@ -237,7 +237,8 @@ taken(AucRouterLane *rl)
 	}
 	if (rl->log_last > rl->published)
 	{
-		auc_router_lane_fence(rl, "the log has positions that were never given here", NULL);
+		auc_router_lane_fence(rl, "the log has positions that were never given here",
+							  "If another instance of PostgreSQL has written them for this lane, a restart of this one applies them. Else auction.adopt_lanes(server, give_up_log => true) goes on without that log.");
 		return;
 	}
 	seek(rl, rl->log_last);
