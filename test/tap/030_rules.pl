@@ -393,6 +393,7 @@ is(bid(), 't|', 'a bid that only Redis and the tail have');
 $redis->cli('HSET', $term, 'uuid', '00000000-0000-0000-0000-000000000000');
 my $stream = $redis->cli('XINFO', 'STREAM', $log);
 sql("ALTER SYSTEM SET auction.lane_lease = '1s'");
+$node->reload;
 crash();
 wait_lanes($node, 'postgres', 'fenced');
 is(sql_error($node, 'postgres', place($id, $price + 1)),
