@@ -1145,7 +1145,9 @@ CREATE FUNCTION auction._stat_lanes(
 	OUT backlog_limit float8, OUT log_limit bigint,
 	OUT redis_memory_used bigint, OUT redis_maxmemory bigint,
 	OUT redis_memory_limit bigint, OUT limited_by text, OUT delay_ms float8,
-	OUT owner text, OUT renewed_at timestamptz)
+	OUT owner text, OUT renewed_at timestamptz,
+	OUT degraded_at timestamptz, OUT degraded_seconds float8,
+	OUT reappended bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'auction__stat_lanes'
 LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 10;
@@ -1171,7 +1173,8 @@ SELECT l.server, l.lane, l.id AS lane_id,
 	s.replicas,
 	s.limited_by, s.delay_ms, s.backlog_limit, s.log_limit,
 	s.redis_memory_used, s.redis_maxmemory, s.redis_memory_limit,
-	s.owner, s.renewed_at
+	s.owner, s.renewed_at,
+	s.degraded_at, s.degraded_seconds, s.reappended
 FROM auction.lanes l
 	LEFT JOIN auction._lane_terms t ON t.lane_id = l.id
 	LEFT JOIN auction._stat_lanes() s ON s.lane_id = l.id
@@ -1231,6 +1234,20 @@ COMMENT ON COLUMN auction.stat_lanes.owner IS
 COMMENT ON COLUMN auction.stat_lanes.renewed_at IS
 'when Redis confirmed last that this instance owns the lane; the owner asks '
 'for that several times per auction.lane_lease. NULL: not since the start';
+COMMENT ON COLUMN auction.stat_lanes.redis_ready IS
+'whether there is a connection that Redis has greeted';
+COMMENT ON COLUMN auction.stat_lanes.redis_error IS
+'why Redis cannot be used, as it was seen last; NULL: it can, or nothing was '
+'tried yet';
+COMMENT ON COLUMN auction.stat_lanes.redis_error_at IS 'when it was seen';
+COMMENT ON COLUMN auction.stat_lanes.degraded_at IS
+'since when the lane is degraded or returning, else when that began last; '
+'NULL: never since the start';
+COMMENT ON COLUMN auction.stat_lanes.degraded_seconds IS
+'for how long it is, or was the last time';
+COMMENT ON COLUMN auction.stat_lanes.reappended IS
+'how many records the log lacked at the end of that and was given from the '
+'tail; NULL: it has not ended';
 COMMENT ON COLUMN auction.stat_lanes.possible_loss_after IS
 'accepted bids behind this position may be lost; NULL: none known';
 

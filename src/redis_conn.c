@@ -93,7 +93,8 @@ open_socket(AucRedis *conn, int family)
 
 	if (!AcquireExternalFD())
 	{
-		auc_redis_closef(conn, "could not open a socket: no file is free");
+		auc_redis_fail(conn, AUC_FAULT_UNREACHABLE,
+					   "could not open a socket: no file is free");
 		return false;
 	}
 	conn->socket = socket(family, SOCK_STREAM, 0);
@@ -103,7 +104,7 @@ open_socket(AucRedis *conn, int family)
 
 		ReleaseExternalFD();
 		errno = save_errno;
-		auc_redis_closef(conn, "could not open a socket: %m");
+		auc_redis_fail(conn, AUC_FAULT_UNREACHABLE, "could not open a socket: %m");
 		return false;
 	}
 	conn->generation++;
@@ -115,7 +116,7 @@ open_socket(AucRedis *conn, int family)
 		 setsockopt(conn->socket, IPPROTO_TCP, TCP_NODELAY,
 					&on, sizeof(on)) < 0))
 	{
-		auc_redis_closef(conn, "could not set up a socket: %m");
+		auc_redis_fail(conn, AUC_FAULT_UNREACHABLE, "could not set up a socket: %m");
 		return false;
 	}
 	return true;
@@ -126,7 +127,7 @@ start_greeting(AucRedis *conn)
 {
 	if (!auc_redis_start_reader(conn))
 	{
-		auc_redis_closef(conn, "out of memory");
+		auc_redis_fail(conn, AUC_FAULT_UNREACHABLE, "out of memory");
 		return;
 	}
 	conn->status = AUC_REDIS_GREETING;
@@ -146,11 +147,13 @@ auc_redis_connect(AucRedis *conn, const AucRedisTarget *target)
 	conn->status = AUC_REDIS_CONNECTING;
 	conn->ready_by = 0;
 	conn->error[0] = '\0';
+	conn->fault = AUC_FAULT_NONE;
 	conn->run_id[0] = '\0';
 	conn->waitaof = false;
 	if (!make_address(target, &address, &len))
 	{
-		auc_redis_closef(conn, "the address is no number and no socket path");
+		auc_redis_fail(conn, AUC_FAULT_UNREACHABLE,
+					   "the address is no number and no socket path");
 		return;
 	}
 	if (!open_socket(conn, address.any.sa_family))
@@ -160,7 +163,8 @@ auc_redis_connect(AucRedis *conn, const AucRedisTarget *target)
 	if (connect(conn->socket, &address.any, len) == 0)
 		start_greeting(conn);
 	else if (errno != EINPROGRESS && errno != EINTR)
-		auc_redis_closef(conn, "could not connect: %m");
+		auc_redis_fail(conn, AUC_FAULT_UNREACHABLE,
+					   "could not connect: %m");
 }
 
 /* Something happened to the socket that connects. */
@@ -176,7 +180,8 @@ finish_connect(AucRedis *conn)
 	if (error != 0)
 	{
 		errno = error;
-		auc_redis_closef(conn, "could not connect: %m");
+		auc_redis_fail(conn, AUC_FAULT_UNREACHABLE,
+					   "could not connect: %m");
 		return;
 	}
 
@@ -186,14 +191,15 @@ finish_connect(AucRedis *conn)
 	{
 		if (errno == ENOTCONN)
 			return;
-		auc_redis_closef(conn, "could not connect: %m");
+		auc_redis_fail(conn, AUC_FAULT_UNREACHABLE,
+					   "could not connect: %m");
 		return;
 	}
 	start_greeting(conn);
 }
 
-void
-auc_redis_close(AucRedis *conn, const char *reason)
+static void
+close_for(AucRedis *conn, AucRedisFault fault, const char *reason)
 {
 	if (conn->status != AUC_REDIS_CLOSED)
 	{
@@ -211,6 +217,7 @@ auc_redis_close(AucRedis *conn, const char *reason)
 		}
 		conn->status = AUC_REDIS_CLOSED;
 		auc_redis_forget_output(conn);
+		conn->fault = fault;
 		strlcpy(conn->error, reason, sizeof(conn->error));
 		conn->broken[0] = '\0';
 	}
@@ -218,7 +225,13 @@ auc_redis_close(AucRedis *conn, const char *reason)
 }
 
 void
-auc_redis_closef(AucRedis *conn, const char *format,...)
+auc_redis_close(AucRedis *conn, const char *reason)
+{
+	close_for(conn, AUC_FAULT_LEFT, reason);
+}
+
+void
+auc_redis_fail(AucRedis *conn, AucRedisFault fault, const char *format,...)
 {
 	char		reason[sizeof(conn->error)];
 	va_list		args;
@@ -226,7 +239,7 @@ auc_redis_closef(AucRedis *conn, const char *format,...)
 	va_start(args, format);
 	vsnprintf(reason, sizeof(reason), format, args);
 	va_end(args);
-	auc_redis_close(conn, reason);
+	close_for(conn, fault, reason);
 }
 
 AucRedisStatus
@@ -239,6 +252,12 @@ const char *
 auc_redis_error(const AucRedis *conn)
 {
 	return conn->error;
+}
+
+AucRedisFault
+auc_redis_fault(const AucRedis *conn)
+{
+	return conn->fault;
 }
 
 const char *
@@ -319,13 +338,13 @@ check_timeout(AucRedis *conn, TimestampTz now)
 	if (now < timeout_at(conn))
 		return;
 	if (conn->status == AUC_REDIS_READY)
-		auc_redis_closef(conn, "no reply within %d ms",
-						 conn->target.command_timeout);
+		auc_redis_fail(conn, AUC_FAULT_TIMEOUT, "no reply within %d ms",
+					   conn->target.command_timeout);
 	else
-		auc_redis_closef(conn, "%s within %d ms",
-						 conn->status == AUC_REDIS_CONNECTING ?
-						 "could not connect" : "no answer to the greeting",
-						 conn->target.connect_timeout);
+		auc_redis_fail(conn, AUC_FAULT_TIMEOUT, "%s within %d ms",
+					   conn->status == AUC_REDIS_CONNECTING ?
+					   "could not connect" : "no answer to the greeting",
+					   conn->target.connect_timeout);
 }
 
 /*
@@ -368,7 +387,7 @@ auc_redis_io(AucRedis *conn, uint32 events, TimestampTz now)
 	{
 		auc_redis_flush(conn, now);
 		if (conn->broken[0] != '\0')
-			auc_redis_close(conn, conn->broken);
+			auc_redis_fail(conn, AUC_FAULT_LOST, "%s", conn->broken);
 		else
 			check_timeout(conn, now);
 	}

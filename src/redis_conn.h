@@ -23,6 +23,7 @@
 
 #include "datatype/timestamp.h"
 #include "port.h"
+#include "redis_error.h"
 
 typedef enum AucRedisStatus
 {
@@ -59,13 +60,22 @@ extern AucRedis *auc_redis_create(MemoryContext context);
 extern void auc_redis_connect(AucRedis *conn, const AucRedisTarget *target);
 /*
  * Also answers what is outstanding, with NULL; called by a reply function,
- * after that has returned.  "reason" is for auc_redis_error().
+ * after that has returned.  "reason" is for auc_redis_error(); the fault is
+ * AUC_FAULT_LEFT.
  */
 extern void auc_redis_close(AucRedis *conn, const char *reason);
+/*
+ * The same because of a reply that nobody can work with.  The reason is
+ * "what: its text"; the fault is that of an error reply, AUC_FAULT_REFUSED for
+ * another answer of a script, else AUC_FAULT_PROTOCOL.
+ */
+extern void auc_redis_close_refused(AucRedis *conn, const char *what,
+									const redisReply *reply);
 
 extern AucRedisStatus auc_redis_status(const AucRedis *conn);
 /* Why it was closed last; never holds a secret; bounded, valid encoding. */
 extern const char *auc_redis_error(const AucRedis *conn);
+extern AucRedisFault auc_redis_fault(const AucRedis *conn);
 /* The server's run_id (INFO server), "" before READY. */
 extern const char *auc_redis_run_id(const AucRedis *conn);
 /* Has a WAITAOF that can be relied on (redis_version.h); false before READY. */

@@ -132,14 +132,14 @@ auc_redis_greeting_reply(AucRedis *conn, const redisReply *reply)
 	}
 	else if (reply->type == REDIS_REPLY_ERROR)
 	{
-		char		text[200];
+		char		what[64];
 
-		auc_redis_clean_text(conn, text, sizeof(text), reply->str,
-							 reply->len);
-		auc_redis_closef(conn, "Redis refused %s: %s",
-						 step_name(conn->greeting_step), text);
+		snprintf(what, sizeof(what), "Redis refused %s",
+				 step_name(conn->greeting_step));
+		auc_redis_close_refused(conn, what, reply);
 	}
 	else
-		auc_redis_closef(conn, "unexpected reply to %s from Redis",
-						 step_name(conn->greeting_step));
+		auc_redis_fail(conn, AUC_FAULT_PROTOCOL,
+					   "unexpected reply to %s from Redis",
+					   step_name(conn->greeting_step));
 }

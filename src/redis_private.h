@@ -43,6 +43,7 @@ struct AucRedis
 	AucRedisTarget target;
 	TimestampTz ready_by;		/* 0: auc_redis_io() has not told the time */
 	bool		calling;		/* inside a reply function */
+	AucRedisFault fault;
 	char		error[512];
 	char		broken[256];	/* not "": the next auc_redis_io() closes */
 
@@ -94,7 +95,8 @@ extern void auc_redis_greet(AucRedis *conn);
 extern void auc_redis_greeting_reply(AucRedis *conn, const redisReply *reply);
 
 /* redis_conn.c */
-extern void auc_redis_closef(AucRedis *conn, const char *format,...)
-			pg_attribute_printf(2, 3);
+extern void auc_redis_fail(AucRedis *conn, AucRedisFault fault,
+						   const char *format,...)
+			pg_attribute_printf(3, 4);
 
 #endif							/* AUC_REDIS_PRIVATE_H */

@@ -121,6 +121,25 @@ auc_redis_clean_text(const AucRedis *conn, char *buf, size_t size,
 		*arguments = '\0';
 }
 
+void
+auc_redis_close_refused(AucRedis *conn, const char *what,
+						const redisReply *reply)
+{
+	const redisReply *said = reply;
+	AucRedisFault fault = AUC_FAULT_PROTOCOL;
+	char		text[200] = "an unexpected answer";
+
+	if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0)
+		said = reply->element[0];
+	if (reply->type == REDIS_REPLY_ERROR)
+		fault = auc_redis_fault_of(reply->str, reply->len);
+	else if (said != reply && said->type == REDIS_REPLY_STRING)
+		fault = AUC_FAULT_REFUSED;
+	if (said->type == REDIS_REPLY_ERROR || said->type == REDIS_REPLY_STRING)
+		auc_redis_clean_text(conn, text, sizeof(text), said->str, said->len);
+	auc_redis_fail(conn, fault, "%s: %s", what, text);
+}
+
 static bool
 is_noscript(const redisReply *reply)
 {
@@ -137,8 +156,8 @@ deliver(AucRedis *conn, const redisReply *reply, uint32 *answerable)
 
 	if (reply->type < REDIS_REPLY_STRING || reply->type > REDIS_REPLY_ERROR)
 	{
-		auc_redis_closef(conn, "unexpected reply of type %d from Redis",
-						 reply->type);
+		auc_redis_fail(conn, AUC_FAULT_PROTOCOL,
+					   "unexpected reply of type %d from Redis", reply->type);
 		return false;
 	}
 	if (conn->status == AUC_REDIS_GREETING)
@@ -153,7 +172,8 @@ deliver(AucRedis *conn, const redisReply *reply, uint32 *answerable)
 	if (*answerable == 0 || conn->nlost > 0 ||
 		!auc_redis_pop(conn, &command))
 	{
-		auc_redis_close(conn, "Redis sent a reply that no command asked for");
+		auc_redis_fail(conn, AUC_FAULT_PROTOCOL,
+					   "Redis sent a reply that no command asked for");
 		return false;
 	}
 	(*answerable)--;
@@ -166,7 +186,7 @@ deliver(AucRedis *conn, const redisReply *reply, uint32 *answerable)
 	/* The next connection loads the scripts again. */
 	if (command.script && is_noscript(reply))
 	{
-		auc_redis_close(conn, "Redis has lost the scripts");
+		auc_redis_fail(conn, AUC_FAULT_NOSCRIPT, "Redis has lost the scripts");
 		return false;
 	}
 	return true;
@@ -180,12 +200,13 @@ parse_error(AucRedis *conn)
 
 	if (conn->reply_refused)
 	{
-		auc_redis_close(conn, "Redis sent too large or unknown a reply");
+		auc_redis_fail(conn, AUC_FAULT_PROTOCOL, "Redis sent too large or unknown a reply");
 		return;
 	}
 	auc_redis_clean_text(conn, text, sizeof(text), reader->errstr,
 						 strlen(reader->errstr));
-	auc_redis_closef(conn, "Redis does not speak its protocol: %s", text);
+	auc_redis_fail(conn, AUC_FAULT_PROTOCOL,
+				   "Redis does not speak its protocol: %s", text);
 }
 
 /*
@@ -213,7 +234,7 @@ take(AucRedis *conn, const char *data, size_t len)
 	conn->reply_bytes += len;
 	if (redisReaderFeed(conn->reader, data, len) != REDIS_OK)
 	{
-		auc_redis_close(conn, "out of memory for a reply of Redis");
+		auc_redis_fail(conn, AUC_FAULT_PROTOCOL, "out of memory for a reply of Redis");
 		return false;
 	}
 	for (;;)
@@ -235,14 +256,15 @@ take(AucRedis *conn, const char *data, size_t len)
 
 	if (conn->reply_bytes > REPLY_MAX_BYTES || line_too_long(conn->reader))
 	{
-		auc_redis_close(conn, "Redis sent too large a reply");
+		auc_redis_fail(conn, AUC_FAULT_PROTOCOL, "Redis sent too large a reply");
 		return false;
 	}
 	/* The beginning of a reply that nobody waits for says enough. */
 	if (conn->status == AUC_REDIS_READY && answerable == 0 &&
 		conn->reply_bytes > 0)
 	{
-		auc_redis_close(conn, "Redis sent a reply that no command asked for");
+		auc_redis_fail(conn, AUC_FAULT_PROTOCOL,
+					   "Redis sent a reply that no command asked for");
 		return false;
 	}
 	return true;
@@ -264,12 +286,13 @@ auc_redis_read(AucRedis *conn)
 			return;
 		if (n < 0)
 		{
-			auc_redis_closef(conn, "could not read from Redis: %m");
+			auc_redis_fail(conn, AUC_FAULT_LOST,
+						   "could not read from Redis: %m");
 			return;
 		}
 		if (n == 0)
 		{
-			auc_redis_close(conn, "Redis closed the connection");
+			auc_redis_fail(conn, AUC_FAULT_LOST, "Redis closed the connection");
 			return;
 		}
 		if (!take(conn, data, (size_t) n))

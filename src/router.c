@@ -32,7 +32,6 @@
 #include "utils/timestamp.h"
 #include "worker.h"
 
-#define LAST_BACKOFF_MS		1000
 #define UPKEEP_MS			1000
 /* The steward is asked for an address again after so long. */
 #define RESOLVE_RETRY_MS	200
@@ -40,16 +39,50 @@
 /* ---- connection ---- */
 
 static void
-note_connection(AucRouter *router, bool ready, const char *error)
+note_error(AucRouter *router, const char *error, TimestampTz at)
 {
 	AucServer  *server = router->server;
-	TimestampTz now = GetCurrentTimestamp();
 
-	pg_atomic_write_u32(&server->redis_ready, ready ? 1 : 0);
 	SpinLockAcquire(&server->lock);
 	strlcpy(server->error, error, sizeof(server->error));
-	server->error_at = ready ? 0 : now;
+	server->error_at = at;
 	SpinLockRelease(&server->lock);
+}
+
+/*
+ * One line for each fault of an outage, and fewer if it comes and goes.  What
+ * it is at the moment is always in stat_lanes.
+ */
+static void
+report_fault(AucRouter *router, AucRedisFault fault, const char *error,
+			 TimestampTz now)
+{
+	const char *hint = auc_redis_reaction(fault)->hint;
+	int			untold = 0;
+
+	if (!router->works && fault == router->fault)
+		return;
+	router->told = auc_redis_report(&router->reports[fault], now / 1000,
+									&untold);
+	if (!router->told)
+		return;
+	ereport(LOG,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("Redis of server \"%s\" cannot be used: %s",
+					NameStr(router->server->name), error),
+			 untold > 0 ?
+			 errdetail("It has come and gone %d times more since this was reported last.",
+					   untold) : 0,
+			 hint[0] != '\0' ? errhint("%s", hint) : 0));
+}
+
+void
+auc_router_connection_proved(AucRouter *router)
+{
+	router->works = true;
+	router->backoff = -1;
+	router->fault = AUC_FAULT_NONE;
+	note_error(router, "", 0);
 }
 
 /* Options as they are now; a connection under other ones is given up. */
@@ -74,7 +107,7 @@ read_options(AucRouter *router)
 			   offsetof(AucServerOptions, replica)) == 0)
 		return;
 	router->connect_at = 0;
-	router->backoff = AUC_FIRST_BACKOFF_MS;
+	router->backoff = -1;
 	if (auc_redis_status(router->redis) != AUC_REDIS_CLOSED)
 		auc_redis_close(router->redis, "the server's options have changed");
 }
@@ -106,12 +139,16 @@ find_address(AucRouter *router, AucRedisTarget *target)
 /* There is no connection, and the next attempt is after so long. */
 static void
 disconnected(AucRouter *router, TimestampTz now, int again_ms,
-			 const char *error)
+			 AucRedisFault fault, const char *error)
 {
-	note_connection(router, false, error);
+	pg_atomic_write_u32(&router->server->redis_ready, 0);
+	note_error(router, error, now);
+	report_fault(router, fault, error, now);
 	auc_router_replicas_close(router, "the connection that has the log is lost");
 	for (int i = 0; i < router->nlanes; i++)
-		auc_router_lane_disconnected(&router->lanes[i]);
+		auc_router_lane_disconnected(&router->lanes[i], error);
+	router->works = false;
+	router->fault = fault;
 	router->refused_before = true;
 	router->connect_at = TimestampTzPlusMilliseconds(now, again_ms);
 }
@@ -119,9 +156,11 @@ disconnected(AucRouter *router, TimestampTz now, int again_ms,
 static void
 connection_lost(AucRouter *router, TimestampTz now)
 {
-	disconnected(router, now, router->backoff,
+	AucRedisFault fault = auc_redis_fault(router->redis);
+
+	router->backoff = auc_redis_backoff(fault, router->backoff);
+	disconnected(router, now, router->backoff, fault,
 				 auc_redis_error(router->redis));
-	router->backoff = Min(router->backoff * 2, LAST_BACKOFF_MS);
 
 	/* a name may have moved to another address */
 	SpinLockAcquire(&router->server->lock);
@@ -138,7 +177,7 @@ tend_connection(AucRouter *router, TimestampTz now)
 		connection_lost(router, now);
 	else if (status == AUC_REDIS_READY && router->redis_seen != status)
 	{
-		note_connection(router, true, "");
+		pg_atomic_write_u32(&router->server->redis_ready, 1);
 		router->refused_before = false;
 	}
 	else if (status == AUC_REDIS_CLOSED && now >= router->connect_at)
@@ -152,7 +191,7 @@ tend_connection(AucRouter *router, TimestampTz now)
 				connection_lost(router, now);
 		}
 		else
-			disconnected(router, now, RESOLVE_RETRY_MS,
+			disconnected(router, now, RESOLVE_RETRY_MS, AUC_FAULT_UNREACHABLE,
 						 "the host name is not resolved");
 	}
 	router->redis_seen = status;
@@ -372,7 +411,7 @@ create_router(int server_index)
 	router->redis = auc_redis_create(router->context);
 	router->redis_seen = AUC_REDIS_CLOSED;
 	auc_router_replicas_begin(router);
-	router->backoff = AUC_FIRST_BACKOFF_MS;
+	router->backoff = -1;
 	router->tickets = MemoryContextAlloc(router->context,
 										 auc_slot_count() * sizeof(AucTicket));
 	router->loads = MemoryContextAlloc(router->context,

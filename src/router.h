@@ -42,12 +42,6 @@
 /* One append takes at most so many auctions; each is two keys. */
 #define AUC_APPEND_MAX_AUCTIONS 64
 
-/*
- * A lost connection is tried again after so long, doubling; it begins anew when
- * a lane had an append accepted or found nothing to append.
- */
-#define AUC_FIRST_BACKOFF_MS	50
-
 /* What a taken slot waits for, before it is answered (rule 14). */
 typedef struct AucWaiter
 {
@@ -127,7 +121,8 @@ typedef struct AucRouterLane
 	TimestampTz gap_look_at;	/* when to look whether it is to be skipped */
 	uint64		compared;		/* COMPARING: equal up to here */
 	AucTailCursor compare;		/* COMPARING: the tail's next record */
-	uint64		reappended;		/* since it was taken, for the log line */
+	uint64		reappended;		/* since it was taken */
+	bool		told;			/* that it is degraded */
 	uint64		logged_off;		/* the tail up to here is in the log */
 	AucTailCursor send;			/* the next record to append */
 	bool		in_flight;		/* an append is on its way ... */
@@ -225,6 +220,11 @@ typedef struct AucRouter
 	uint32		attempts;		/* to connect, so far */
 	char		place[128];		/* where this instance is (router_owner.c) */
 	int64		turned_at;		/* this turn's begin, by its clock */
+	int			backoff;		/* ms, as auc_redis_backoff() knows it */
+	bool		works;			/* see auc_router_connection_works() */
+	AucRedisFault fault;		/* of this outage, as it was seen last */
+	bool		told;			/* the outage is reported, and so is its end */
+	AucRedisReport reports[AUC_FAULT_COUNT];
 	bool		refused_before;	/* the last attempt to connect failed */
 
 	int			nlanes;
@@ -255,10 +255,27 @@ auc_unix_microseconds(TimestampTz at)
 
 /* router.c */
 extern void auc_router_step(AucRouter *router, TimestampTz now);
+extern void auc_router_connection_proved(AucRouter *router);
+
+/*
+ * A lane had an append accepted, or had nothing to append, or cannot be used
+ * for a reason of its own: whatever was wrong with the connection is over.  To
+ * be connected and greeted says less: a Redis that is full, or a replica, still
+ * greets.
+ */
+static inline void
+auc_router_connection_works(AucRouter *router)
+{
+	if (!router->works)
+		auc_router_connection_proved(router);
+}
 
 /* router_lane.c */
 extern void auc_router_lane_begin(AucRouterLane *rl);
-extern void auc_router_lane_disconnected(AucRouterLane *rl);
+extern void auc_router_lane_disconnected(AucRouterLane *rl,
+										 const char *error);
+/* It is normal no more; "told": the log says so, and will say the end. */
+extern void auc_router_lane_note_degraded(AucRouterLane *rl, bool told);
 extern void auc_router_lane_turn(AucRouterLane *rl);
 extern void auc_router_lane_publish(AucRouterLane *rl);
 /* "hint" instead of what is said of keys that are not ours, or NULL. */

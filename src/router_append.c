@@ -58,7 +58,7 @@ append_reply(void *arg, const redisReply *reply)
 		auc_router_lane_give_up(rl, "append was refused", reply);
 		return;
 	}
-	rl->router->backoff = AUC_FIRST_BACKOFF_MS;
+	auc_router_connection_works(rl->router);
 	rl->log_last = rl->flight_last;
 	rl->logged_off = rl->flight_off;
 	auc_router_lane_confirm(rl, rl->log_last);
@@ -238,11 +238,19 @@ send_jump(AucRouterLane *rl, uint64 to)
 static void
 returned(AucRouterLane *rl)
 {
-	ereport(LOG,
-			(errmsg("lane %d of server \"%s\" is normal again: " UINT64_FORMAT " records were appended to the log afterwards",
-					rl->lane_id, NameStr(rl->router->server->name),
-					rl->reappended)));
-	auc_lane_set_state(rl->lane, AUC_LANE_NORMAL);
+	AucLane    *lane = rl->lane;
+	TimestampTz began = (TimestampTz) pg_atomic_read_u64(&lane->degraded_at);
+	int64		took = Max(GetCurrentTimestamp() - began, 1);
+
+	pg_atomic_write_u64(&lane->reappended, rl->reappended);
+	pg_atomic_write_u64(&lane->degraded_us, (uint64) took);
+	if (rl->told)
+		ereport(LOG,
+				(errmsg("lane %d of server \"%s\" is normal again after %.3f s: " UINT64_FORMAT " records were appended to the log afterwards",
+						rl->lane_id, NameStr(rl->router->server->name),
+						(double) took / USECS_PER_SEC, rl->reappended)));
+	rl->told = false;
+	auc_lane_set_state(lane, AUC_LANE_NORMAL);
 	auc_router_lane_confirm(rl, rl->log_last);
 	auc_router_books_check_all(rl);
 }
@@ -263,7 +271,7 @@ auc_router_lane_send(AucRouterLane *rl)
 			send_jump(rl, rl->published);
 		else
 		{
-			rl->router->backoff = AUC_FIRST_BACKOFF_MS;
+			auc_router_connection_works(rl->router);
 			if (auc_lane_get_state(rl->lane) == AUC_LANE_RETURNING)
 				returned(rl);
 		}

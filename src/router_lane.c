@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "router.h"
 #include "settings.h"
+#include "utils/timestamp.h"
 
 /* ---- for the other files ---- */
 
@@ -53,7 +54,6 @@ auc_router_lane_wake_drain(AucRouterLane *rl)
 		auc_server_wake_drain(server);
 }
 
-/* An answer nobody can work with: whatever it means, take the lane again. */
 const char *
 auc_router_said(const redisReply *reply)
 {
@@ -69,11 +69,10 @@ void
 auc_router_lane_give_up(AucRouterLane *rl, const char *what,
 						const redisReply *reply)
 {
-	char		reason[200];
+	char		where[100];
 
-	snprintf(reason, sizeof(reason), "%s on lane %d: %s", what, rl->lane_id,
-			 auc_router_said(reply));
-	auc_redis_close(rl->router->redis, reason);
+	snprintf(where, sizeof(where), "%s on lane %d", what, rl->lane_id);
+	auc_redis_close_refused(rl->router->redis, where, reply);
 }
 
 void
@@ -94,6 +93,7 @@ auc_router_lane_fence(AucRouterLane *rl, const char *why, const char *hint)
 							auc_lane_get_state(rl->lane) == AUC_LANE_RECOVERING);
 		auc_lane_set_state(rl->lane, AUC_LANE_FENCED);
 	}
+	auc_router_connection_works(rl->router);
 	rl->phase = AUC_PHASE_NONE;
 	rl->gap_to = 0;
 	rl->asking = false;
@@ -114,6 +114,7 @@ auc_router_lane_begin(AucRouterLane *rl)
 	rl->ready = false;
 	rl->ready_at = rl->writer.last;
 	rl->phase = AUC_PHASE_NONE;
+	rl->told = true;
 	rl->logged_off = pg_atomic_read_u64(&lane->freed_off);
 	rl->log_last = pg_atomic_read_u64(&lane->confirmed);
 	auc_router_replicas_forget(rl);
@@ -125,9 +126,19 @@ auc_router_lane_begin(AucRouterLane *rl)
 }
 
 void
-auc_router_lane_disconnected(AucRouterLane *rl)
+auc_router_lane_note_degraded(AucRouterLane *rl, bool told)
 {
-	AucLaneState state = auc_lane_get_state(rl->lane);
+	pg_atomic_write_u64(&rl->lane->degraded_us, 0);
+	pg_atomic_write_u64(&rl->lane->degraded_at,
+						(uint64) GetCurrentTimestamp());
+	rl->told = told;
+}
+
+void
+auc_router_lane_disconnected(AucRouterLane *rl, const char *error)
+{
+	AucLane    *lane = rl->lane;
+	AucLaneState state = auc_lane_get_state(lane);
 
 	rl->phase = AUC_PHASE_NONE;
 	rl->in_flight = false;
@@ -158,6 +169,17 @@ auc_router_lane_degrade(AucRouterLane *rl, const char *why)
 			 errdetail("Redis: %s.", why)));
 	auc_lane_set_state(rl->lane, AUC_LANE_DEGRADED);
 	pg_atomic_write_u64(&rl->lane->apply_limit, PG_UINT64_MAX);
+	if (state == AUC_LANE_NORMAL)
+	{
+		auc_router_lane_note_degraded(rl, rl->router->told);
+		if (rl->told)
+			ereport(LOG,
+					(errmsg("lane %d of server \"%s\" is degraded: bids are acknowledged when PostgreSQL has committed them",
+							rl->lane_id, NameStr(rl->router->server->name)),
+					 errdetail("Redis: %s.", error)));
+	}
+	auc_lane_set_state(lane, AUC_LANE_DEGRADED);
+	pg_atomic_write_u64(&lane->apply_limit, PG_UINT64_MAX);
 	auc_server_wake_drain(rl->router->server);
 }
 

@@ -371,6 +371,8 @@ read_reply(void *arg, const redisReply *reply)
 		auc_router_lane_give_up(rl, "could not read the log", reply);
 		return;
 	}
+	if (rl->phase == AUC_PHASE_READING)
+		auc_router_connection_works(rl->router);
 	for (size_t i = 0; i < reply->elements; i++)
 		if (!read_entry(rl, reply->element[i]))
 			break;
@@ -549,6 +551,7 @@ auc_router_advance(AucRouterLane *rl)
 			/* fenced until now: nothing was to be decided or applied */
 			if (auc_lane_get_state(rl->lane) == AUC_LANE_FENCED)
 			{
+				auc_router_lane_note_degraded(rl, true);
 				auc_lane_set_state(rl->lane, AUC_LANE_RETURNING);
 				pg_atomic_write_u64(&rl->lane->apply_limit, PG_UINT64_MAX);
 				auc_server_wake_drain(rl->router->server);

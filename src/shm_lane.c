@@ -83,6 +83,9 @@ init_lane(AucLane *lane)
 	pg_atomic_init_u64(&lane->freed_off, 0);
 	pg_atomic_init_u64(&lane->log_length, 0);
 	pg_atomic_init_u64(&lane->delay, 0);
+	pg_atomic_init_u64(&lane->degraded_at, 0);
+	pg_atomic_init_u64(&lane->degraded_us, 0);
+	pg_atomic_init_u64(&lane->reappended, 0);
 	pg_atomic_init_u64(&lane->tail_rate, 0);
 	pg_atomic_init_u64(&lane->owner, 0);
 	pg_atomic_init_u64(&lane->beat_at, 0);

@@ -89,6 +89,10 @@ typedef struct AucLane
 	pg_atomic_uint64 freed_off; /* the tail before it may be overwritten */
 	pg_atomic_uint64 log_length;	/* entries, as last asked */
 	pg_atomic_uint64 delay;		/* AucDelay: limit << 32 | ms */
+	pg_atomic_uint64 degraded_at;	/* TimestampTz when it last was NORMAL no
+									 * more; 0: never */
+	pg_atomic_uint64 degraded_us;	/* until it was again; 0: it is not yet */
+	pg_atomic_uint64 reappended;	/* records that the log then lacked */
 	pg_atomic_uint64 tail_rate; /* bytes/s published, in the last second */
 	pg_atomic_uint64 owner;		/* instance that Redis names; 0: not known */
 	pg_atomic_uint64 beat_at;	/* TimestampTz: Redis confirmed our lease */

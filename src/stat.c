@@ -31,7 +31,7 @@ PG_FUNCTION_INFO_V1(auction_pause_drain);
 PG_FUNCTION_INFO_V1(auction_resume_drain);
 
 /* Columns of auction._stat_lanes(). */
-#define STAT_COLUMNS	30
+#define STAT_COLUMNS	33
 /* From here on they are about limits. */
 #define LIMIT_COLUMNS	21
 /* ... and from here on about the owner. */
@@ -62,6 +62,23 @@ seconds_since(TimestampTz at)
 	TimestampTz now = GetCurrentTimestamp();
 
 	return at == 0 || at > now ? 0 : (double) (now - at) / USECS_PER_SEC;
+}
+
+/* The last time that the lane was degraded, or the present one. */
+static void
+degraded_values(AucLane *lane, Datum *values, bool *isnull)
+{
+	TimestampTz at = (TimestampTz) pg_atomic_read_u64(&lane->degraded_at);
+	uint64		us = pg_atomic_read_u64(&lane->degraded_us);
+
+	put_time(at, &values[0], &isnull[0]);
+	isnull[1] = isnull[2] = at == 0;
+	if (at == 0)
+		return;
+	values[1] = Float8GetDatum(us > 0 ? (double) us / USECS_PER_SEC :
+							   seconds_since(at));
+	isnull[2] = us == 0;
+	values[2] = Int64GetDatum(pg_atomic_read_u64(&lane->reappended));
 }
 
 static void
@@ -193,6 +210,8 @@ auction__stat_lanes(PG_FUNCTION_ARGS)
 		server_values(auc_server(lane->server), values, isnull);
 		limit_values(lane, values + LIMIT_COLUMNS, isnull + LIMIT_COLUMNS);
 		owner_values(lane, values + OWNER_COLUMNS, isnull + OWNER_COLUMNS);
+		degraded_values(lane, &values[STAT_COLUMNS - 3],
+						&isnull[STAT_COLUMNS - 3]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
 							 values, isnull);
 	}
