@@ -1872,6 +1872,16 @@ END
 $$;
 
 -- API: internal
+-- How the Redis of a server is configured, as its router has found it last; no
+-- row before it has asked. relied_on: some auctions ask for less than journal.
+CREATE FUNCTION auction._health_redis(server name, relied_on bool,
+	replicas int, OUT item text, OUT status text, OUT finding text,
+	OUT remedy text, OUT asked_at timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'auction__health_redis'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 9;
+
+-- API: internal
 CREATE FUNCTION auction._health_servers(
 	OUT item text, OUT object text, OUT status text, OUT finding text,
 	OUT remedy text)
@@ -1884,14 +1894,31 @@ AS $$
 	UNION ALL
 	(SELECT DISTINCT ON (s.server) 'redis connection',
 		format('server "%s"', s.server),
-		CASE WHEN s.redis_ready THEN 'ok' ELSE 'error' END,
-		CASE WHEN s.redis_ready THEN 'connected'
-			ELSE 'not connected' || coalesce(': ' || s.redis_error, '') END,
-		CASE WHEN NOT s.redis_ready OR s.redis_ready IS NULL THEN
-			'See that Redis runs, and that the server''s options and its user mapping are right. Nothing else has to be done.'
+		CASE WHEN s.redis_ready AND s.redis_error IS NULL THEN 'ok'
+			ELSE 'error' END,
+		CASE WHEN NOT coalesce(s.redis_ready, false)
+			THEN 'not connected' || coalesce(': ' || s.redis_error, '')
+			ELSE coalesce(s.redis_error, 'connected') END,
+		CASE WHEN s.redis_ready AND s.redis_error IS NULL THEN NULL
+			ELSE 'See that Redis runs, and that the server''s options and its user mapping are right; the server log has a hint. Nothing else has to be done.'
 			END
 	FROM auction.stat_lanes s
 	ORDER BY s.server, s.redis_ready NULLS LAST)
+	UNION ALL
+	(SELECT p.item, format('server "%s"', s.server), p.status, p.finding
+			|| CASE WHEN p.asked_at < clock_timestamp() - interval '15 s'
+				THEN ' (at ' || p.asked_at::timestamptz(0) || ')' ELSE '' END,
+		p.remedy
+	FROM (SELECT l.server, EXISTS (SELECT FROM auction._state a
+				WHERE a.status = 'o' AND a.route = 'r' AND a.durability <> 'j')
+				AS relied_on,
+			coalesce((SELECT o.option_value::int
+				FROM pg_foreign_server f, pg_options_to_table(f.srvoptions) o
+				WHERE f.srvname = l.server AND o.option_name = 'replicas'), 0)
+				AS replicas
+		FROM auction.lanes l GROUP BY l.server) s,
+		LATERAL auction._health_redis(s.server, s.relied_on, s.replicas) p
+	ORDER BY s.server)
 $$;
 
 -- API: internal

@@ -178,6 +178,7 @@ tend_connection(AucRouter *router, TimestampTz now)
 	else if (status == AUC_REDIS_READY && router->redis_seen != status)
 	{
 		pg_atomic_write_u32(&router->server->redis_ready, 1);
+		router->upkeep_at = now;	/* asks how it is configured */
 		router->refused_before = false;
 	}
 	else if (status == AUC_REDIS_CLOSED && now >= router->connect_at)
@@ -210,6 +211,7 @@ upkeep(AucRouter *router, TimestampTz now)
 	auc_router_ask_memory(router);
 	auc_router_unload_idle(router, now);
 	auc_router_adopt_upkeep(router);
+	auc_router_preflight_turn(router, now);
 }
 
 /* Well before the last reserved position is given. */

@@ -16,6 +16,7 @@
  * router_book.c    books in Redis: reading, checking, rebuilding, removing
  * router_audit.c   what Redis has of an auction, for auction.audit()
  * router_shadow*.c bids of route table, decided once more without counting
+ * router_preflight.c  asking Redis how it is configured
  *
  * All of it runs in one process and one thread; nothing here is shared but
  * what is reached through shm_*.h.
@@ -203,6 +204,7 @@ typedef struct AucRelease
 
 typedef struct AucRouterShadow AucRouterShadow; /* router_shadow.c */
 typedef struct AucRouterReplicas AucRouterReplicas; /* router_replica.c */
+typedef struct AucRouterPreflight AucRouterPreflight;	/* router_preflight.c */
 
 typedef struct AucRouter
 {
@@ -243,6 +245,7 @@ typedef struct AucRouter
 	AucRouterReplicas *replicas;
 	AucRouterShadow *shadow;	/* NULL until a bid is mirrored */
 	TimestampTz shadow_at;		/* when to go on with it; 0: now */
+	AucRouterPreflight *preflight;
 } AucRouter;
 
 /* Redis' readers know Unix time; the engine counts from 2000-01-01. */
@@ -397,6 +400,9 @@ extern void auc_router_put_keys(AucRouterLane *rl, bool with_term,
 
 /* router_audit.c */
 extern void auc_router_audit(AucRouter *router, AucRouterLane *rl, int slot);
+
+/* router_preflight.c */
+extern void auc_router_preflight_turn(AucRouter *router, TimestampTz now);
 
 /* router_shadow.c */
 extern void auc_router_shadow_turn(AucRouter *router, TimestampTz now);

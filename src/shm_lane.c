@@ -321,6 +321,22 @@ auc_database_release(Oid dboid)
 	LWLockRelease(auc_registry_lock());
 }
 
+void
+auc_server_set_facts(AucServer *server, const AucRedisFacts *facts)
+{
+	SpinLockAcquire(&server->lock);
+	server->facts = *facts;
+	SpinLockRelease(&server->lock);
+}
+
+void
+auc_server_get_facts(AucServer *server, AucRedisFacts *facts)
+{
+	SpinLockAcquire(&server->lock);
+	*facts = server->facts;
+	SpinLockRelease(&server->lock);
+}
+
 /* A latch outlives its process, so a late wake-up hurts nobody. */
 static void
 wake(pg_atomic_uint32 *proc)

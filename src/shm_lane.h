@@ -28,6 +28,7 @@
 #include "datatype/timestamp.h"
 #include "limit.h"
 #include "port/atomics.h"
+#include "redis_preflight.h"
 #include "storage/condition_variable.h"
 #include "storage/s_lock.h"
 #include "storage/spin.h"
@@ -150,6 +151,7 @@ typedef struct AucServer
 	char		address[256];	/* steward: "" = could not be resolved */
 	char		error[256];		/* router: why there is no connection */
 	TimestampTz error_at;
+	AucRedisFacts facts;		/* router: how Redis is configured */
 } AucServer;
 
 #define AUC_NO_PROC		PG_UINT32_MAX
@@ -180,6 +182,9 @@ extern int	auc_lane_list(Oid dboid, int *indexes);
 extern void auc_server_release(int server); /* with its lanes */
 extern void auc_database_release(Oid dboid);	/* all servers of it */
 
+extern void auc_server_set_facts(AucServer *server,
+								 const AucRedisFacts *facts);
+extern void auc_server_get_facts(AucServer *server, AucRedisFacts *facts);
 extern void auc_server_wake_router(AucServer *server);
 extern void auc_server_wake_drain(AucServer *server);
 /* Does recovery stand still before positions that the log lacks? */
