@@ -137,6 +137,9 @@ auc_redis_close_refused(AucRedis *conn, const char *what,
 		fault = AUC_FAULT_REFUSED;
 	if (said->type == REDIS_REPLY_ERROR || said->type == REDIS_REPLY_STRING)
 		auc_redis_clean_text(conn, text, sizeof(text), said->str, said->len);
+	/* callers make sentences of it */
+	if (text[0] != '\0' && text[strlen(text) - 1] == '.')
+		text[strlen(text) - 1] = '\0';
 	auc_redis_fail(conn, fault, "%s: %s", what, text);
 }
 
