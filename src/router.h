@@ -218,7 +218,6 @@ typedef struct AucRouter
 	AucRedisTarget target;		/* ... and where it is, or was last */
 	AucRedisStatus redis_seen;
 	TimestampTz connect_at;		/* not before */
-	int			backoff;		/* ms */
 	uint32		attempts;		/* to connect, so far */
 	char		place[128];		/* where this instance is (router_owner.c) */
 	int64		turned_at;		/* this turn's begin, by its clock */
@@ -285,7 +284,8 @@ extern void auc_router_lane_publish(AucRouterLane *rl);
 extern void auc_router_lane_fence(AucRouterLane *rl, const char *why,
 								  const char *hint);
 /* Redis is of no use for now: bids go on without it. */
-extern void auc_router_lane_degrade(AucRouterLane *rl, const char *why);
+extern void auc_router_lane_degrade(AucRouterLane *rl, const char *why,
+									bool tell);
 /* The log has everything up to the position. */
 extern void auc_router_lane_confirm(AucRouterLane *rl, uint64 position);
 /* If it sleeps until there is something to apply, or somebody waits for it. */

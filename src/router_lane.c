@@ -137,8 +137,7 @@ auc_router_lane_note_degraded(AucRouterLane *rl, bool told)
 void
 auc_router_lane_disconnected(AucRouterLane *rl, const char *error)
 {
-	AucLane    *lane = rl->lane;
-	AucLaneState state = auc_lane_get_state(lane);
+	AucLaneState state = auc_lane_get_state(rl->lane);
 
 	rl->phase = AUC_PHASE_NONE;
 	rl->in_flight = false;
@@ -148,35 +147,34 @@ auc_router_lane_disconnected(AucRouterLane *rl, const char *error)
 		return;
 	if (state == AUC_LANE_NORMAL || state == AUC_LANE_RETURNING ||
 		(state == AUC_LANE_WAITING && auc_guc_degraded))
-		auc_router_lane_degrade(rl, auc_redis_error(rl->router->redis));
+		auc_router_lane_degrade(rl, error, rl->router->told);
 }
 
+/* One that was returning, and did not get there, was told of already. */
 void
-auc_router_lane_degrade(AucRouterLane *rl, const char *why)
+auc_router_lane_degrade(AucRouterLane *rl, const char *why, bool tell)
 {
+	AucLane    *lane = rl->lane;
+	bool		again = auc_lane_get_state(lane) == AUC_LANE_RETURNING;
+
 	if (!auc_guc_degraded)
 	{
-		ereport(LOG,
-				(errmsg("lane %d of server \"%s\" waits for Redis: bids are refused, because auction.degraded is off",
-						rl->lane_id, NameStr(rl->router->server->name)),
-				 errdetail("Redis: %s.", why)));
-		auc_lane_set_state(rl->lane, AUC_LANE_WAITING);
+		if (tell && !again)
+			ereport(LOG,
+					(errmsg("lane %d of server \"%s\" waits for Redis: bids are refused, because auction.degraded is off",
+							rl->lane_id, NameStr(rl->router->server->name)),
+					 errdetail("Redis: %s.", why)));
+		auc_lane_set_state(lane, AUC_LANE_WAITING);
 		return;
 	}
-	ereport(LOG,
-			(errmsg("lane %d of server \"%s\" is degraded: bids are acknowledged when PostgreSQL has committed them",
-					rl->lane_id, NameStr(rl->router->server->name)),
-			 errdetail("Redis: %s.", why)));
-	auc_lane_set_state(rl->lane, AUC_LANE_DEGRADED);
-	pg_atomic_write_u64(&rl->lane->apply_limit, PG_UINT64_MAX);
-	if (state == AUC_LANE_NORMAL)
+	if (!again)
 	{
-		auc_router_lane_note_degraded(rl, rl->router->told);
-		if (rl->told)
+		auc_router_lane_note_degraded(rl, tell);
+		if (tell)
 			ereport(LOG,
 					(errmsg("lane %d of server \"%s\" is degraded: bids are acknowledged when PostgreSQL has committed them",
 							rl->lane_id, NameStr(rl->router->server->name)),
-					 errdetail("Redis: %s.", error)));
+					 errdetail("Redis: %s.", why)));
 	}
 	auc_lane_set_state(lane, AUC_LANE_DEGRADED);
 	pg_atomic_write_u64(&lane->apply_limit, PG_UINT64_MAX);

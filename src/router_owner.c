@@ -270,7 +270,8 @@ auc_router_owner_held(AucRouterLane *rl, const redisReply *reply)
 	/* nobody has taken it, so far as Redis knows */
 	rl->asking = false;
 	if (state == AUC_LANE_NORMAL || state == AUC_LANE_RETURNING)
-		auc_router_lane_degrade(rl, "the lease has run out, and another owner may come back");
+		auc_router_lane_degrade(rl, "the lease has run out, and another owner may come back",
+								true);
 }
 
 bool

@@ -40,9 +40,11 @@ static const char *const rights[][6] = {
 	{"hget", "K", "x"},
 	{"hset", "K", "x", "x"},
 	{"hdel", "K", "x"},
+	{"hincrby", "K", "x", "1"},
 	{"xadd", "K", "0-1", "x", "x"},
 	{"xtrim", "K", "MAXLEN", "0"},
 	{"xrange", "K", "-", "+"},
+	{"xrevrange", "K", "+", "-"},
 	{"xlen", "K"},
 	{"xinfo|stream", "K"},
 	{"zadd", "K", "0", "x"},
@@ -53,6 +55,8 @@ static const char *const rights[][6] = {
 	{"del", "K"},
 	{"unlink", "K"},
 	{"publish", "C", "x"},
+	{"wait", "0", "0"},
+	{"scan", "0"},
 };
 
 /* ---- the end of a round ---- */

@@ -34,6 +34,7 @@
 #include "router.h"
 #include "utils/timestamp.h"
 
+#define FIRST_BACKOFF_MS	50
 #define LAST_BACKOFF_MS		1000
 /* The next round after one that did not find enough replicas. */
 #define AGAIN_MS			100
@@ -61,7 +62,7 @@ auc_router_replicas_begin(AucRouter *router)
 
 	replicas->redis = auc_redis_create(router->context);
 	replicas->seen = AUC_REDIS_CLOSED;
-	replicas->backoff = AUC_FIRST_BACKOFF_MS;
+	replicas->backoff = FIRST_BACKOFF_MS;
 	router->replicas = replicas;
 	pg_atomic_write_u32(&router->server->replicas, AUC_REPLICAS_UNKNOWN);
 }
@@ -116,7 +117,7 @@ auc_router_replicas_close(AucRouter *router, const char *why)
 	replicas->there = false;
 	replicas->connect_at = 0;
 	replicas->again_at = 0;
-	replicas->backoff = AUC_FIRST_BACKOFF_MS;
+	replicas->backoff = FIRST_BACKOFF_MS;
 	pg_atomic_write_u32(&router->server->replicas, AUC_REPLICAS_UNKNOWN);
 	for (int i = 0; i < router->nlanes; i++)
 		auc_router_replicas_forget(&router->lanes[i]);
@@ -281,7 +282,7 @@ confirm(AucRouter *router)
 	AucRouterReplicas *replicas = router->replicas;
 	bool		counts = replicas->there;
 
-	replicas->backoff = AUC_FIRST_BACKOFF_MS;
+	replicas->backoff = FIRST_BACKOFF_MS;
 	replicas->there = true;
 	if (replicas->said)
 		ereport(LOG,

@@ -482,7 +482,7 @@ recover_without_log(AucRouterLane *rl)
 	auc_router_store_term(rl, true, applied);
 	report_loss(rl, applied);
 	auc_router_lane_publish(rl);
-	auc_router_lane_degrade(rl, "its log is given up");
+	auc_router_lane_degrade(rl, "its log is given up", true);
 }
 
 /* ---- a step ---- */

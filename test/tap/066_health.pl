@@ -6,6 +6,8 @@ use strict;
 use warnings;
 
 use AuctionTest;
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -131,6 +133,19 @@ is( row('appendfsync'),
 	'nor is the configuration');
 is(row('maxmemory-policy'), 'ok|noeviction',
 	'... but for what INFO tells everybody');
+
+# The user that the README makes.
+my $readme = slurp_file(
+	dirname(dirname(dirname(abs_path(__FILE__)))) . '/README.md');
+$readme =~ /`ACL SETUSER auction on >PASSWORD ([^`]*)`/
+  or die 'the README has no ACL';
+$redis->cli('ACL', 'SETUSER', 'auction', 'on', '>secret', split(" ", $1));
+sql("ALTER USER MAPPING FOR PUBLIC SERVER redis1"
+	  . " OPTIONS (SET username 'auction')");
+becomes('redis rights', 'ok|suffice', "the README's ACL gives every right");
+is(row('appendfsync'), 'ok|always', '... and lets the configuration be asked');
+is( sql("SELECT accepted, durability FROM auction.place_bid($id, 7, 4)"),
+	't|redis', '... and bids be confirmed');
 sql('DROP USER MAPPING FOR PUBLIC SERVER redis1');
 becomes('redis rights', 'ok|suffice', 'they do again');
 
