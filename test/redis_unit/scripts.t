@@ -186,7 +186,7 @@ for my $file (glob "$lua_dir/*.lua")
 	like($sha{$name}, qr/^[0-9a-f]{40}$/, "$name loads");
 }
 is(join(' ', sort keys %sha),
-	'append beat book mark rebuild remove shadow take',
+	'append audit beat book mark rebuild remove shadow take',
 	'these are all scripts');
 
 # --- take
