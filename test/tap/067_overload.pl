@@ -226,7 +226,7 @@ wait_waiting($node, 'postgres', 2);
 $other_redis->cli('CONFIG', 'SET', 'maxmemory', 0);
 is((finish_psql($bidder))[0], 't', 'a close waits behind a bid that came before it');
 finish_psql($closer);
-wait_status($node, 'postgres', $closes, 'closed');
+wait_status($node, 'postgres', $closes, 'consolidated');
 is( sql("SELECT bid_count FROM auction.standings WHERE id = $closes"),
 	'1', '... and the bid is there');
 wait_unlimited(3);
