@@ -178,7 +178,8 @@ tend_connection(AucRouter *router, TimestampTz now)
 	else if (status == AUC_REDIS_READY && router->redis_seen != status)
 	{
 		pg_atomic_write_u32(&router->server->redis_ready, 1);
-		router->upkeep_at = now;	/* asks how it is configured */
+		/* before the lanes do: what they are refused ends the connection */
+		auc_router_preflight_turn(router, now);
 		router->refused_before = false;
 	}
 	else if (status == AUC_REDIS_CLOSED && now >= router->connect_at)
