@@ -13,6 +13,7 @@
 # AuctionTest::Nemesis breaks things. When all is well again,
 #   * AuctionTest::Notes checks each answer against the tables,
 #   * Redis shows each live auction as its row and bids are,
+#   * auction.audit() finds no difference either,
 #   * all auctions are closed and consolidated, and history has the same bids,
 #   * nothing is left over: dead letters, journal rows, keys in Redis.
 
@@ -176,6 +177,20 @@ sub check_notes
 	return;
 }
 
+# What is there agrees, so audit() has to say so: of open auctions, of closed
+# ones, of consolidated ones.
+sub check_audit
+{
+	my ($first, $last) = @_;
+
+	$step = 'all is audited';
+	push @violations, map { "audit: $_" } split /\n/, sql(<<"SQL");
+SELECT id, a.* FROM auction.auctions, LATERAL auction.audit(id) a
+WHERE id BETWEEN $first AND $last AND a.status = 'error' ORDER BY id
+SQL
+	return;
+}
+
 sub close_all
 {
 	my ($first, $last) = @_;
@@ -241,6 +256,7 @@ sub run_round
 	stop_crowd($crowd);
 	settle($first, $last);
 	check_notes($crowd, $first, $last);
+	check_audit($first, $last);
 	close_all($first, $last);
 	check_sums($first, $last);
 	push @violations, "in the server log: $1"
