@@ -67,7 +67,8 @@ FROM pg_class c
 WHERE c.relnamespace = 'auction'::regnamespace
 	AND c.relkind IN ('r', 'p', 'S')
 	AND NOT EXISTS (SELECT FROM pg_extension e
-		WHERE e.extname = 'auction' AND c.oid = ANY (e.extconfig));
+		WHERE e.extname = 'auction' AND c.oid = ANY (e.extconfig))
+ORDER BY c.relname COLLATE "C";
 
 -- Each partition of history has its key.
 SELECT count(*) AS partitions,

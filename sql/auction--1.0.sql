@@ -301,6 +301,8 @@ CREATE TABLE auction.history_7 PARTITION OF auction.history
 	(UNIQUE (user_id, auction_id, bid_no))
 	FOR VALUES WITH (MODULUS 8, REMAINDER 7);
 CREATE INDEX history_auction ON auction.history (auction_id, bid_no);
+CREATE INDEX history_request ON auction.history (auction_id, request_id)
+	WHERE request_id IS NOT NULL;
 COMMENT ON TABLE auction.history IS
 'Accepted bids of consolidated auctions, partitioned by user. Read it through the view auction.bids, which hides what a proxy auction has to hide; this table does not. Each partition has its own unique key (user_id, auction_id, bid_no). Only the engine writes it.';
 
@@ -455,7 +457,7 @@ RETURNS auction.bid_result
 AS 'MODULE_PATHNAME', 'auction_place_bid'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION auction.place_bid(bigint, bigint, bigint, uuid, jsonb) IS
-'Places a bid and returns the verdict; a refused bid is not an error. amount: 0 to 9007199254740991 in the currency''s minor unit; request_id: kept with the bid; attributes: kept with the bid, at most 1024 bytes as text. The first three must not be NULL (22004). On route redis an accepted bid stays accepted when the caller rolls back. Errors: RB002 not recorded, RB003 outcome unknown, RB004 overloaded, RB005 not preloaded, RB006 recovering, RB007 fenced, RB008 would wait for its own transaction, RB010 not attached.';
+'Places a bid and returns the verdict; a refused bid is not an error. amount: 0 to 9007199254740991 in the currency''s minor unit; request_id: makes the bid repeatable: of one auction, user and request_id at most one bid is ever accepted; a bid that comes again, whatever else it says, gets the verdict of that one: its bid_no, with price, leader_id, ends_at and reserve_met as they are by now; one that was refused is decided anew; NULL: every call is a bid of its own; attributes: kept with the bid, at most 1024 bytes as text. The first three must not be NULL (22004). On route redis an accepted bid stays accepted when the caller rolls back. Errors: RB002 not recorded, RB003 outcome unknown, RB004 overloaded, RB005 not preloaded, RB006 recovering, RB007 fenced, RB008 would wait for its own transaction, RB010 not attached.';
 
 -- API: public
 CREATE FUNCTION auction.place_bids(bids auction.bid_request[])
@@ -473,6 +475,15 @@ AS 'MODULE_PATHNAME', 'auction_buy_now'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION auction.buy_now(bigint, bigint, uuid, jsonb) IS
 'Buys at the auction''s buy_now_price, which ends the auction; the verdict is that of a bid, refused with reason not_available where there is no such price or it is no more to be had. Available until the first bid, or, with a reserve, until the reserve is met; to one buyer. Arguments, errors and what a ROLLBACK undoes: as auction.place_bid().';
+
+-- API: public
+CREATE FUNCTION auction.bid_status(auction_id bigint, request_id uuid,
+	user_id bigint DEFAULT NULL)
+RETURNS auction.bid_result
+AS 'MODULE_PATHNAME', 'auction_bid_status'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION auction.bid_status(bigint, uuid, bigint) IS
+'What became of a bid whose answer was lost. accepted: true and its bid_no, also if it was retracted since; false with reason not_recorded: no such bid is recorded, or was refused; quarantined: neither is sure, see auction.dead_letters; unknown_auction. The other columns show the auction as it is by now. user_id NULL: whoever gave the request_id, the first if there are several. Bids that were handed over before are waited for; ask when the session that placed the bid has ended, for one that has not handed it over yet is not seen. Changes nothing. The first two must not be NULL (22004). Errors, after auction.overload_timeout: RB003 not known in time, RB006 the lane recovers; RB007 fenced; RB005 not preloaded.';
 
 -- API: public
 -- In a proxy auction no amount above the price is shown: only the leader's can

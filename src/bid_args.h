@@ -30,6 +30,7 @@ typedef struct AucBidResult
 	AucVerdict	verdict;
 	AucRoute	route;			/* this and the next: not of an unknown auction */
 	AucLevel	level;
+	bool		repeated;		/* the verdict of an earlier bid, told again */
 } AucBidResult;
 
 /* The values of a bid, in the order of place_bid's arguments. */

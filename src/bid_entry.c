@@ -26,7 +26,9 @@
 
 #include "argument.h"
 #include "bid_entry.h"
+#include "bid_error.h"
 #include "bid_rate.h"
+#include "bid_request.h"
 #include "bid_route.h"
 #include "bid_slot.h"
 #include "bid_table.h"
@@ -67,8 +69,25 @@ check_not_mine(int64 auction_id, const AucRouteHint *hint)
 			 errhint("Commit before you bid.")));
 }
 
+/* Rule 16: was it accepted before?  What its router remembers aside. */
+static bool
+accepted_before(const AucBid *bid, AucBidResult *result)
+{
+	AucRequestKey key;
+	AucRequestBid found;
+	AucRow		row;
+
+	auc_request_key(bid, &key);
+	if (auc_request_look(&key, &row, &found) != AUC_LOOK_FOUND)
+		return false;
+	auc_request_await_flushed(bid->auction_id, &found);
+	auc_request_repeat(&row, &found, result);
+	return true;
+}
+
 static void
-fill_hand_over(const AucBid *bid, int lane_id, AucHandOver *hand_over)
+fill_hand_over(const AucBid *bid, int lane_id, uint64 look,
+			   AucHandOver *hand_over)
 {
 	memset(hand_over, 0, sizeof(*hand_over));
 	hand_over->auction_id = bid->auction_id;
@@ -79,25 +98,47 @@ fill_hand_over(const AucBid *bid, int lane_id, AucHandOver *hand_over)
 	hand_over->has_request_id = bid->has_request_id;
 	memcpy(hand_over->request_id, bid->request_id,
 		   sizeof(hand_over->request_id));
+	hand_over->look = look;
 	hand_over->attributes = bid->attributes;
 	hand_over->attributes_len = bid->attributes_len;
 }
 
-/* false: moved, the bid starts again. */
+/* It moves: what comes behind that, this bid too, is not recorded. */
+static void
+await_move(const AucHandOver *hand_over)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		auc_bid_await_applied(hand_over->auction_id, hand_over->lane_id,
+							  hand_over->until);
+	}
+	PG_CATCH();
+	{
+		auc_bid_cancelled(context, hand_over, 0, 1);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* false: moved, or to be looked for again: the bid starts again. */
 static bool
 take_answer(const AucHandOver *hand_over, AucBidResult *result)
 {
+	if (hand_over->answer == AUC_ANSWER_LOOK_AGAIN)
+		return false;
 	if (hand_over->answer != AUC_ANSWER_VERDICT)
 	{
 		if (hand_over->answer == AUC_ANSWER_MOVING)
-			auc_bid_await_applied(hand_over->auction_id, hand_over->lane_id,
-								  hand_over->until);
+			await_move(hand_over);
 		auc_route_forget(hand_over->auction_id);
 		return false;
 	}
 	result->verdict = hand_over->verdict;
 	result->route = AUC_ROUTE_REDIS;
 	result->level = hand_over->level;
+	result->repeated = hand_over->repeated;
 	if (result->verdict.reason == AUC_REASON_UNKNOWN_AUCTION)
 		auc_route_forget(hand_over->auction_id);
 	return true;
@@ -120,7 +161,7 @@ decide_on_table(const AucBid *bid, AucBidResult *result,
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (decided)
+	if (decided && !result->repeated)
 		auc_track_table(&result->verdict, began);
 	return decided;
 }
@@ -140,7 +181,7 @@ place(const AucBid *bid, AucBidResult *result, bool has_token)
 	{
 		AucRouteHint hint;
 		AucHandOver hand_over;
-
+		uint64		look = AUC_NO_LOOK;
 		bool		known;
 
 		CHECK_FOR_INTERRUPTS();
@@ -161,8 +202,14 @@ place(const AucBid *bid, AucBidResult *result, bool has_token)
 			auc_route_forget(bid->auction_id);
 			continue;
 		}
+		if (bid->has_request_id)
+		{
+			look = auc_bid_looks(hint.lane_id);
+			if (accepted_before(bid, result))
+				return;
+		}
 		check_not_mine(bid->auction_id, &hint);
-		fill_hand_over(bid, hint.lane_id, &hand_over);
+		fill_hand_over(bid, hint.lane_id, look, &hand_over);
 		hand_over.began = began;
 		auc_bid_hand_over(1, &hand_over);
 		if (take_answer(&hand_over, result))
@@ -347,23 +394,39 @@ read_list(ArrayType *array, AucBidList *list)
 
 /*
  * Fills list->run with the bids from "first" on that go to the same server;
- * returns how many, 0 if the first one does not go to any.
+ * returns how many, 0 if the first one does not go to any, or is a repeat.
+ *
+ * From the first bid with a request id on, all of them have the number of its
+ * look: if that is too old for one, it is for those behind it on the same
+ * auction, so that they keep their order.  Such a run is one wave at most, for
+ * a look does not stay good for long.
  */
 static int
 collect_run(AucBidList *list, int first)
 {
 	int			server = -1;
 	int			lane_id = 0;
+	uint64		look = AUC_NO_LOOK;
 	int			n = 0;
 
 	while (first + n < list->n)
 	{
 		const AucBid *bid = &list->bids[first + n];
 		AucRouteHint hint;
+		AucBidResult before;
 
+		if ((bid->has_request_id || look != AUC_NO_LOOK) && n >= AUC_WAVE_MAX)
+			break;
 		if (!auc_route_find(bid->auction_id, &hint) ||
 			hint.route != AUC_ROUTE_REDIS)
 			break;
+		if (bid->has_request_id)
+		{
+			if (look == AUC_NO_LOOK)
+				look = auc_bid_looks(hint.lane_id);
+			if (accepted_before(bid, &before))
+				break;
+		}
 		check_not_mine(bid->auction_id, &hint);
 		if (n == 0 || hint.lane_id != lane_id)
 		{
@@ -381,7 +444,7 @@ collect_run(AucBidList *list, int first)
 				break;
 			auc_bid_refuse_rate(bid, AUC_ROUTE_REDIS);
 		}
-		fill_hand_over(bid, lane_id, &list->run[n]);
+		fill_hand_over(bid, lane_id, look, &list->run[n]);
 		n++;
 	}
 	return n;

@@ -72,7 +72,7 @@ auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer, bool cancelled,
 			code = AUC_ERRCODE_OUTCOME_UNKNOWN;
 			what = cancelled ? "was given up while it was being recorded" :
 				"has an unknown outcome";
-			hint = "Look for it in auction.bids before you send it again.";
+			hint = "If it has a request_id, send it again with the same one, or ask auction.bid_status(); else look for it in auction.bids.";
 			break;
 		case AUC_ANSWER_RECOVERING:
 			code = AUC_ERRCODE_RECOVERING;
@@ -103,6 +103,17 @@ auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer, bool cancelled,
 					(long long) bid->auction_id, what),
 			 errdetail("%s", detail(bid, answer, accepted, nbids)),
 			 errhint("%s", hint)));
+}
+
+void
+auc_bid_cancelled(MemoryContext context, const AucHandOver *bid,
+				  int accepted, int nbids)
+{
+	if (geterrcode() != ERRCODE_QUERY_CANCELED)
+		return;
+	MemoryContextSwitchTo(context);
+	FlushErrorState();
+	auc_bid_raise(bid, AUC_ANSWER_RESUBMIT, true, accepted, nbids);
 }
 
 void
@@ -145,5 +156,33 @@ auc_bid_not_done(int64 auction_id, const char *what, AucAnswerKind answer)
 							(long long) auction_id, what),
 					 errdetail("Nothing was changed."),
 					 errhint("See auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.")));
+	}
+}
+
+void
+auc_bid_not_told(int64 auction_id, AucAnswerKind answer)
+{
+	switch (answer)
+	{
+		case AUC_ANSWER_RECOVERING:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_RECOVERING),
+					 errmsg("what became of a bid on auction %lld cannot be told while its lane recovers",
+							(long long) auction_id),
+					 errhint("Ask again later; auction.stat_lanes shows the lane.")));
+			break;
+		case AUC_ANSWER_FENCED:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_FENCED),
+					 errmsg("what became of a bid on auction %lld cannot be told: its lane is fenced",
+							(long long) auction_id),
+					 errhint("auction.stat_lanes and the server log name the reason.")));
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(AUC_ERRCODE_OUTCOME_UNKNOWN),
+					 errmsg("what became of a bid on auction %lld could not be told in time",
+							(long long) auction_id),
+					 errhint("Ask again; see auction.stat_lanes, auction.stat_workers and the setting auction.overload_timeout.")));
 	}
 }

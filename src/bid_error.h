@@ -17,11 +17,23 @@
 extern void auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer,
 						  bool cancelled, int accepted, int nbids);
 /*
+ * In PG_CATCH of a wait during which no router had the bid: if it was ended by
+ * a cancel or a timeout, ERROR (_NOT_RECORDED); else returns, and the caller
+ * throws on what it has caught.  "context" is the one outside of PG_TRY.
+ */
+extern void auc_bid_cancelled(MemoryContext context, const AucHandOver *bid,
+							  int accepted, int nbids);
+/*
  * ERROR for another request; "what" was to be done with the auction: "closed",
  * "moved".  AUC_ERRCODE_OUTCOME_UNKNOWN, _RECOVERING, _FENCED, else
  * _OVERLOADED.
  */
 extern void auc_bid_not_done(int64 auction_id, const char *what,
 							 AucAnswerKind answer);
+/*
+ * ERROR where it cannot be told what became of a bid.
+ * AUC_ERRCODE_RECOVERING, _FENCED, else _OUTCOME_UNKNOWN.
+ */
+extern void auc_bid_not_told(int64 auction_id, AucAnswerKind answer);
 
 #endif							/* AUC_BID_ERROR_H */

@@ -10,7 +10,9 @@
  *
  * The wait follows syncrep.c: look, then sleep on what may have changed since;
  * cancel and terminate are looked at by hand, because only here can be said
- * whether the bid may have been recorded.
+ * whether the bid may have been recorded.  So no other look at interrupts may
+ * end the wait by a cancel.  Before anything is published one may: that is
+ * said to be "not recorded", too.
  */
 #include "postgres.h"
 
@@ -128,6 +130,15 @@ auc_bid_server_of(int lane_id)
 				 errhint("See auction.stat_workers and the server log.")));
 	}
 	return auc_lane(index)->server;
+}
+
+uint64
+auc_bid_looks(int lane_id)
+{
+	int			index = auc_shm_available() ? find_lane(lane_id) : -1;
+
+	return index < 0 ? 0 :
+		pg_atomic_read_u64(&auc_server(auc_lane(index)->server)->looks);
 }
 
 /* ---- waves ---- */
@@ -249,7 +260,9 @@ wave_ended(TimestampTz until, bool hard, long *left, AucGiveUp *why)
 		*why = GIVE_UP_CANCEL;
 		return true;
 	}
+	HOLD_CANCEL_INTERRUPTS();
 	CHECK_FOR_INTERRUPTS();
+	RESUME_CANCEL_INTERRUPTS();
 	*left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
 	if (*left > 0 || (!hard && wave_taken()))
 		return false;
@@ -306,6 +319,8 @@ fill_bid(AucSlot *slot, const AucHandOver *bid)
 	slot->has_request_id = bid->has_request_id;
 	if (bid->has_request_id)
 		memcpy(slot->request_id, bid->request_id, sizeof(slot->request_id));
+	slot->look = bid->look;
+	slot->repeated = false;
 	slot->attributes_len = bid->attributes_len;
 	if (bid->attributes_len > 0)
 		memcpy(slot->u.attributes, bid->attributes, bid->attributes_len);
@@ -317,6 +332,7 @@ read_bid(const AucSlot *slot, AucHandOver *bid)
 	bid->answer = slot->answer;
 	bid->until = slot->until;
 	bid->verdict = slot->verdict;
+	bid->repeated = slot->repeated;
 	bid->level = slot->level;
 	bid->took_us = auc_track_elapsed(&bid->began);
 }
@@ -458,12 +474,14 @@ hand_over_wave(int server, AucHandOver *bids, int first, int n, int nbids,
 void
 auc_bid_hand_over(int nbids, AucHandOver *bids)
 {
+	MemoryContext context = CurrentMemoryContext;
 	TimestampTz until = after_ms(auc_guc_overload_timeout);
-	int			server = auc_bid_server_of(bids[0].lane_id);
 	volatile int done = 0;
 
 	PG_TRY();
 	{
+		int			server = auc_bid_server_of(bids[0].lane_id);
+
 		while (done < nbids)
 		{
 			int			n = hand_over_wave(server, bids, done, nbids - done,
@@ -476,6 +494,7 @@ auc_bid_hand_over(int nbids, AucHandOver *bids)
 					   GetCurrentTimestamp() < until)
 					(void) hand_over_wave(server, bids, i, 1, nbids, until);
 				if (bids[i].answer != AUC_ANSWER_VERDICT &&
+					bids[i].answer != AUC_ANSWER_LOOK_AGAIN &&
 					bids[i].answer != AUC_ANSWER_MOVED &&
 					bids[i].answer != AUC_ANSWER_MOVING)
 					auc_bid_raise(&bids[i], bids[i].answer, false,
@@ -490,6 +509,8 @@ auc_bid_hand_over(int nbids, AucHandOver *bids)
 	{
 		drop_wave();
 		auc_track_hand_over(nbids - done, bids + done);
+		auc_bid_cancelled(context, &bids[done], count_accepted(done, bids),
+						  nbids);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -506,7 +527,15 @@ fill_ask(AucSlot *slot, const AucAsk *ask)
 	slot->at = GetCurrentTimestamp();
 	slot->force = ask->force;
 	slot->wanted = ask->wanted;
-	slot->has_request_id = false;
+	slot->has_request_id = ask->request != NULL;
+	slot->look = AUC_NO_LOOK;
+	if (ask->request != NULL)
+	{
+		slot->any_user = ask->request->any_user;
+		slot->user_id = ask->request->user_id;
+		memcpy(slot->request_id, ask->request->request_id,
+			   sizeof(slot->request_id));
+	}
 	slot->attributes_len = ask->attributes_len;
 	if (ask->attributes_len > 0)
 		memcpy(slot->u.attributes, ask->attributes, ask->attributes_len);
@@ -516,6 +545,7 @@ static void
 read_ask(const AucSlot *slot, AucAsk *ask)
 {
 	ask->answer = slot->answer;
+	ask->level = slot->level;
 	ask->position = slot->position;
 	ask->until = slot->until;
 	ask->state = slot->state;

@@ -9,6 +9,7 @@
 #include "portability/instr_time.h"
 #include "limit.h"
 #include "shm_slot.h"
+#include "store.h"
 
 /* One bid on route redis. */
 typedef struct AucHandOver
@@ -21,6 +22,9 @@ typedef struct AucHandOver
 	int			lane_id;
 	bool		has_request_id;
 	uint8		request_id[16];
+	uint64		look;			/* auc_bid_looks() before the request id was
+								 * looked for, or AUC_NO_LOOK; if it is too old,
+								 * the answer is AUC_ANSWER_LOOK_AGAIN */
 	const char *attributes;		/* JSON text, attributes_len bytes, or NULL */
 	uint32		attributes_len;
 	instr_time	began;			/* for bid_track.h; zero: with its wave */
@@ -30,6 +34,7 @@ typedef struct AucHandOver
 	AucLimit	limit;			/* _OVERLOADED: what made it wait */
 	uint64		until;			/* _MOVING: start again when it is applied */
 	AucVerdict	verdict;
+	bool		repeated;		/* the verdict of an earlier bid, told again */
 	AucLevel	level;
 	uint64		took_us;		/* from "began" to the answer */
 } AucHandOver;
@@ -43,13 +48,15 @@ typedef struct AucHandOver
  * _RECOVERING, _FENCED, _NOT_ATTACHED, _NOT_PRELOADED.  Bids of the call that
  * were accepted before stay accepted; the detail says how many.
  *
- * Counts what becomes of them (bid_track.h), but those that have moved.  The
- * caller sets all but the answer, which is zeroed.
+ * Counts what becomes of them (bid_track.h), but those that start again and
+ * repeats.  The caller sets all but the answer, which is zeroed.
  */
 #define AUC_WAVE_MAX	64
 extern void auc_bid_hand_over(int nbids, AucHandOver *bids);
 /* Index of the server that has the lane; ERROR if none has. */
 extern int	auc_bid_server_of(int lane_id);
+/* The number of looks that begin now (shm_lane.h); 0, too old, if none has. */
+extern uint64 auc_bid_looks(int lane_id);
 
 /* Any other request to a router. */
 typedef struct AucAsk
@@ -62,10 +69,13 @@ typedef struct AucAsk
 	int			wanted;			/* BOOK, AUDIT */
 	const char *attributes;		/* MOVE: JSON text, attributes_len bytes */
 	uint32		attributes_len;
+	const AucRequestKey *request;	/* STATUS, else NULL */
 	/* answer */
 	AucAnswerKind answer;
 	uint64		position;
-	uint64		until;			/* AUC_ANSWER_MOVING */
+	AucLevel	level;			/* reached */
+	uint64		until;			/* AUC_ANSWER_MOVING; STATUS, not accepted: once
+								 * it is applied, the journal knows */
 	AucState	state;
 	AucVerdict	verdict;
 	AucShown	shown;			/* AUDIT */

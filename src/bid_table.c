@@ -15,6 +15,9 @@
  * ROLLBACK TO.  The lock is counted, so that giving it back here (route
  * changed) leaves what an earlier bid of the transaction holds.
  *
+ * A request id is looked for under the lock, which is what keeps two bids with
+ * the same one apart; what is found is told again, and changes nothing.
+ *
  * REPEATABLE READ and SERIALIZABLE: a bid that depends on a row its
  * transaction can not see would be a lost update; it is a serialization
  * failure, as an UPDATE of the row would be.
@@ -24,6 +27,7 @@
 #include "access/xact.h"
 #include "utils/timestamp.h"
 
+#include "bid_request.h"
 #include "bid_shadow.h"
 #include "bid_table.h"
 #include "lock.h"
@@ -54,6 +58,24 @@ write_bid(AucStore *store, AucRow *row, const AucBid *bid,
 	CommandCounterIncrement();
 }
 
+/* Rule 16.  Has given store and lock back if it is a repeat. */
+static bool
+accepted_before(AucStore *store, const AucRow *row, const AucBid *bid,
+				AucBidResult *result)
+{
+	AucRequestKey key;
+	AucRequestBid found;
+
+	auc_request_key(bid, &key);
+	if (!auc_request_look_in(store, row, &key, &found))
+		return false;
+	auc_request_repeat(row, &found, result);
+	auc_store_close(store);
+	auc_lock_release(bid->auction_id);
+	auc_request_await_flushed(bid->auction_id, &found);
+	return true;
+}
+
 bool
 auc_table_bid(const AucBid *bid, AucBidResult *result)
 {
@@ -81,6 +103,8 @@ auc_table_bid(const AucBid *bid, AucBidResult *result)
 		return false;
 	}
 
+	if (bid->has_request_id && accepted_before(store, &row, bid, result))
+		return true;
 	auc_store_check_snapshot(store, &row);
 	before = row.state;
 	at = GetCurrentTimestamp();
@@ -88,6 +112,7 @@ auc_table_bid(const AucBid *bid, AucBidResult *result)
 					&row.state, &result->verdict);
 	result->route = AUC_ROUTE_TABLE;
 	result->level = AUC_LEVEL_JOURNAL;
+	result->repeated = false;
 	if (result->verdict.accepted)
 		write_bid(store, &row, bid, &result->verdict);
 	auc_shadow_bid_decided(bid, &row, &before, &result->verdict, at, began);

@@ -213,6 +213,9 @@ auc_track_hand_over(int n, const AucHandOver *bids)
 		switch (bids[i].answer)
 		{
 			case AUC_ANSWER_VERDICT:
+				/* nothing was decided */
+				if (bids[i].repeated)
+					break;
 				auc_stat_verdict(AUC_STAT_REDIS, &bids[i].verdict,
 								 bids[i].took_us);
 				break;

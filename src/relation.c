@@ -30,6 +30,7 @@ static const char *const relation_names[AUC_REL_COUNT] = {
 	[AUC_REL_AUCTIONS] = "auctions",
 	[AUC_REL_STATE] = "_state",
 	[AUC_REL_JOURNAL] = "journal",
+	[AUC_REL_JOURNAL_REQUEST] = "journal_request",
 	[AUC_REL_LANES] = "lanes",
 	[AUC_REL_BIDS] = "bids",
 	[AUC_REL_ROUTE_EPOCH] = "_route_epoch",

@@ -12,6 +12,7 @@
  * router_decide.c  requests in ticket order, the rules, who waits for what
  * router_limits.c  lanes that are near a limit take bids later, or not
  * router_live.c    loading and letting go of auctions
+ * router_ids.c     request ids of bids that were accepted lately
  * router_sql.c     lanes, terms and positions in PostgreSQL
  * router_book.c    books in Redis: reading, checking, rebuilding, removing
  * router_audit.c   what Redis has of an auction, for auction.audit()
@@ -30,6 +31,7 @@
 #include "limit.h"
 #include "redis_conn.h"
 #include "redis_script.h"
+#include "request_ids.h"
 #include "server.h"
 #include "shm_slot.h"
 #include "shm_tail.h"
@@ -142,6 +144,7 @@ typedef struct AucRouterLane
 	uint64		seen_applied;
 	uint64		seen_notices;
 	uint64		last_move;		/* position; backends wait for it to be applied */
+	AucRequestIds ids;			/* of what was decided since it is ready */
 
 	/* the tail's end a second ago */
 	TimestampTz rated_at;
@@ -164,6 +167,8 @@ typedef struct AucLive
 	AucAuction	auction;
 	AucState	state;
 	uint64		last_position;	/* of its last record; 0: none since loaded */
+	uint64		look;			/* looks from this number on find what was
+								 * accepted before it was loaded */
 	TimestampTz used_at;
 	bool		releasing;		/* decides nothing more; rests when applied */
 	bool		moving;			/* its last record is a move: the end of this
@@ -373,6 +378,20 @@ extern void auc_router_load(AucRouter *router, TimestampTz now);
 extern void auc_router_releases(AucRouter *router);
 extern void auc_router_unload_idle(AucRouter *router, TimestampTz now);
 extern void auc_router_quarantine(AucRouterLane *rl, int64 auction_id);
+
+/* router_ids.c */
+typedef enum AucRecall
+{
+	AUC_RECALL_NEW,				/* was not accepted before: the rules decide */
+	AUC_RECALL_REPEATED,		/* was: the verdict is in the slot */
+	AUC_RECALL_LOOK_AGAIN		/* perhaps, but nobody here remembers */
+} AucRecall;
+
+extern void auc_router_ids_begin(AucRouterLane *rl);
+extern void auc_router_ids_turn(AucRouterLane *rl);
+extern uint64 auc_router_raise_looks(AucRouter *router);
+extern AucRecall auc_router_recall(AucLive *live, AucSlot *slot);
+extern void auc_router_remember(AucLive *live, const AucRecord *record);
 
 /* router_sql.c */
 extern void auc_router_read_lanes(AucRouter *router);

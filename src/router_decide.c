@@ -73,6 +73,7 @@ quarantined(AucRouterLane *rl, int64 auction_id, uint64 from)
 	int			kept = 0;
 
 	auc_router_quarantine(rl, auction_id);
+	auc_request_ids_lose(&rl->ids, auction_id, from);
 	for (int i = 0; i < rl->nwaiters; i++)
 	{
 		AucWaiter  *waiter = &rl->waiters[i];
@@ -246,6 +247,49 @@ append(AucLive *live, AucSlot *slot, const AucRecord *record,
 	live->last_position = record->position;
 }
 
+/*
+ * A bid whose request id was looked for (rule 16): true if that settles it.
+ * The verdict shows the auction as it is by now, so it waits for that.
+ */
+static bool
+answer_repeated(AucLive *live, int index, AucLevel level)
+{
+	AucSlot    *slot = auc_slot(index);
+
+	switch (auc_router_recall(live, slot))
+	{
+		case AUC_RECALL_NEW:
+			break;
+		case AUC_RECALL_LOOK_AGAIN:
+			answer(index, AUC_ANSWER_LOOK_AGAIN, 0);
+			return true;
+		case AUC_RECALL_REPEATED:
+			/* for the next router: if it has this one, it has the first */
+			slot->position = live->last_position;
+			answer_at(live->lane, index, level, live->last_position);
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Behind all earlier hand-overs of the auction.  What is not remembered may be
+ * applied, or will be once the position is.
+ */
+static void
+decide_status(AucLive *live, int index)
+{
+	AucSlot    *slot = auc_slot(index);
+
+	slot->until = live->last_position;
+	memset(&slot->verdict, 0, sizeof(slot->verdict));
+	if (!slot->any_user &&
+		auc_router_recall(live, slot) == AUC_RECALL_REPEATED)
+		answer_at(live->lane, index, AUC_LEVEL_REDIS, live->last_position);
+	else
+		answer(index, AUC_ANSWER_VERDICT, 0);
+}
+
 static void
 decide_bid(AucLive *live, int index)
 {
@@ -256,6 +300,8 @@ decide_bid(AucLive *live, int index)
 	AucRecord	record;
 
 	slot->lane = rl->index;
+	if (slot->look != AUC_NO_LOOK && answer_repeated(live, index, level))
+		return;
 	auc_rules_place(&live->auction, buy, slot->user_id, slot->amount, slot->at,
 					&live->state, &slot->verdict);
 	if (!slot->verdict.accepted)
@@ -274,6 +320,8 @@ decide_bid(AucLive *live, int index)
 		memcpy(record.request_id, slot->request_id, sizeof(record.request_id));
 	auc_record_accept(&record, &live->auction, &slot->verdict, buy,
 					  slot->u.attributes, &live->state);
+	if (record.has_request_id)
+		auc_router_remember(live, &record);
 	append(live, slot, &record, slot->u.attributes);
 	answer_at(rl, index, level, record.position);
 }
@@ -359,6 +407,7 @@ answer_moving(AucRouter *router, AucLive *live, int index)
 		case AUC_REQUEST_BUY:
 		case AUC_REQUEST_CLOSE:
 		case AUC_REQUEST_MOVE:
+		case AUC_REQUEST_STATUS:
 			slot->until = live->last_position;
 			answer(index, AUC_ANSWER_MOVING, 0);
 			break;
@@ -396,6 +445,9 @@ decide_live(AucRouter *router, AucLive *live, int index, TimestampTz now)
 			break;
 		case AUC_REQUEST_CLOSE:
 			decide_close(live, index);
+			break;
+		case AUC_REQUEST_STATUS:
+			decide_status(live, index);
 			break;
 		case AUC_REQUEST_STANDING:
 			slot->state = live->state;
@@ -446,6 +498,16 @@ load_of(AucRouter *router, int64 auction_id)
 		if (router->loads[i].auction_id == auction_id)
 			return &router->loads[i];
 	return NULL;
+}
+
+/* Earlier requests of the auction are left for the next turn. */
+static bool
+load_pending(AucRouter *router, int64 auction_id)
+{
+	const AucLoad *load = load_of(router, auction_id);
+
+	return load != NULL && (load->result == AUC_LOAD_WANTED ||
+							load->result == AUC_LOAD_BUSY);
 }
 
 static void
@@ -585,6 +647,9 @@ decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
 			decide_live(router, live, index, now);
 		return;
 	}
+	if (slot->kind == AUC_REQUEST_STATUS &&
+		load_pending(router, slot->auction_id))
+		return;
 	if (!loads(slot->kind))
 	{
 		if (auc_slot_take(ticket))

@@ -219,7 +219,11 @@ auc_router_lane_turn(AucRouterLane *rl)
 	if (!rl->ready && state != AUC_LANE_RECOVERING &&
 		state != AUC_LANE_FENCED &&
 		pg_atomic_read_u64(&rl->lane->applied) >= rl->ready_at)
+	{
 		rl->ready = true;
+		auc_router_ids_begin(rl);
+	}
+	auc_router_ids_turn(rl);
 }
 
 /* Rule 6: visible by one store, and before anything is sent. */

@@ -401,6 +401,21 @@ auc_rules_place(const AucAuction *auction, bool buy_now, int64_t user_id,
 		auc_rules_bid(auction, user_id, amount, at, state, verdict);
 }
 
+/*
+ * The verdict of a bid that was accepted before, told again: number and time
+ * are those of then, what it tells of the auction is as in "state".
+ */
+void
+auc_rules_repeat(const AucAuction *auction, const AucState *state,
+				 int64_t bid_no, int64_t at, AucVerdict *verdict)
+{
+	memset(verdict, 0, sizeof(*verdict));
+	verdict->accepted = true;
+	verdict->bid_no = bid_no;
+	verdict->at = at;
+	tell(auction, state, verdict);
+}
+
 
 /*
  * Ending an auction.

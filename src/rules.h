@@ -168,6 +168,8 @@ extern void auc_rules_buy(const AucAuction *auction, int64_t user_id,
 extern void auc_rules_place(const AucAuction *auction, bool buy_now,
 							int64_t user_id, int64_t amount, int64_t at,
 							AucState *state, AucVerdict *verdict);
+extern void auc_rules_repeat(const AucAuction *auction, const AucState *state,
+							 int64_t bid_no, int64_t at, AucVerdict *verdict);
 extern bool auc_rules_close(int64_t at, AucState *state);
 extern bool auc_rules_cancel(int64_t at, AucState *state);
 extern bool auc_rules_retractable(const AucState *state);

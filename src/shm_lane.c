@@ -53,6 +53,7 @@ auc_lane_shmem_size(void)
 static void
 init_server(AucServer *server)
 {
+	pg_atomic_init_u64(&server->looks, 0);
 	pg_atomic_init_u32(&server->router_proc, AUC_NO_PROC);
 	pg_atomic_init_u32(&server->drain_proc, AUC_NO_PROC);
 	pg_atomic_init_u32(&server->router_pid, 0);
@@ -239,6 +240,7 @@ auc_server_bind(Oid dboid, Oid serverid, const char *name)
 		memset(server, 0, sizeof(AucServer));
 		init_server(server);
 		server->generation = generation + 1;
+		pg_atomic_write_u64(&server->looks, (uint64) (generation + 1) << 32);
 		server->dboid = dboid;
 		server->serverid = serverid;
 		namestrcpy(&server->name, name);

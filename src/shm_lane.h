@@ -131,6 +131,13 @@ typedef struct AucServer
 	NameData	name;
 	uint32		generation;
 
+	/*
+	 * Raised by the router when what is committed by then is no longer
+	 * remembered: who reads this first, and then looks, finds all of that
+	 * (rule 16).  Of two bindings the later one has higher numbers.
+	 */
+	pg_atomic_uint64 looks;
+
 	/* each written by the process itself at start, cleared at its exit */
 	pg_atomic_uint32 router_proc;	/* pgprocno, AUC_NO_PROC if none */
 	pg_atomic_uint32 drain_proc;

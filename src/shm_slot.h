@@ -43,6 +43,7 @@ typedef enum AucRequestKind
 {
 	AUC_REQUEST_BID = 1,
 	AUC_REQUEST_BUY,			/* a bid at the buy-now price, ends the auction */
+	AUC_REQUEST_STATUS,			/* what became of a request id */
 	AUC_REQUEST_CLOSE,			/* append a close record if "force" or due */
 	AUC_REQUEST_MOVE,			/* append a move record: to route table */
 	AUC_REQUEST_STANDING,		/* state of a live auction */
@@ -62,12 +63,16 @@ typedef enum AucAnswerKind
 	AUC_ANSWER_MOVING,			/* the same once "until" is applied (rule 14) */
 	AUC_ANSWER_BUSY,			/* somebody holds its lock: the steward comes
 								 * back, a reader takes the tables */
+	AUC_ANSWER_LOOK_AGAIN,		/* the request id's look is too old (rule 16) */
 	AUC_ANSWER_UNKNOWN,			/* outcome unknown */
 	AUC_ANSWER_RECOVERING,		/* the errors of errors.h, not recorded */
 	AUC_ANSWER_FENCED,
 	AUC_ANSWER_WAITING,			/* for Redis: auction.degraded is off */
 	AUC_ANSWER_OVERLOADED
 } AucAnswerKind;
+
+/* Nobody has to look for a request id before this is decided. */
+#define AUC_NO_LOOK		PG_UINT64_MAX
 
 typedef struct AucBookEntry
 {
@@ -106,6 +111,9 @@ typedef struct AucSlot
 	AucLevel	wanted_level;	/* bids: the session's, at least */
 	bool		has_request_id;
 	uint8		request_id[16];
+	uint64		look;			/* bid, buy: the server's "looks" before the
+								 * request id was looked for, or AUC_NO_LOOK */
+	bool		any_user;		/* STATUS: user_id is not given */
 	uint32		attributes_len;
 	int			wanted;			/* BOOK, AUDIT: how many, <= AUC_BOOK_MAX */
 	/* answer */
@@ -113,6 +121,7 @@ typedef struct AucSlot
 	uint64		until;			/* MOVING: the move's position.  Not "position",
 								 * which would say that this one is recorded */
 	AucAnswerKind answer;
+	bool		repeated;		/* bid, buy: the verdict of an earlier one */
 	AucLevel	level;			/* reached */
 	AucVerdict	verdict;
 	AucState	state;			/* STANDING; AUDIT: what the hash says */

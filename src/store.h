@@ -83,6 +83,30 @@ extern void auc_store_insert_bids(AucStore *store, int nrecords,
 								  const AucRecord *const *records,
 								  const char *const *attributes, int lane_id);
 
+/* Which bid a request id is of. */
+typedef struct AucRequestKey
+{
+	int64		auction_id;
+	bool		any_user;		/* user_id is not given */
+	int64		user_id;
+	uint8		request_id[16];
+} AucRequestKey;
+
+typedef struct AucRequestBid
+{
+	int64		bid_no;
+	int64		at;
+	int			lane_id;		/* 0: it was decided on route table */
+	uint64		position;
+} AucRequestBid;
+
+/*
+ * The accepted bid with the request id in the journal under "snapshot", the
+ * first one if several users gave the same; false: there is none.
+ */
+extern bool auc_store_find_request(AucStore *store, const AucRequestKey *key,
+								   Snapshot snapshot, AucRequestBid *bid);
+
 /* A bid as it stands in the journal. */
 typedef struct AucJournalBid
 {

@@ -12,6 +12,7 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/relation.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -205,4 +206,58 @@ auc_store_read_bids(AucStore *store, int64 auction_id, int64 after, int room,
 	UnregisterSnapshot(snapshot);
 	index_close(index, NoLock);
 	return n;
+}
+
+static int64
+column_int64(TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column] ? 0 :
+		DatumGetInt64(slot->tts_values[column]);
+}
+
+static void
+read_request(TupleTableSlot *slot, AucRequestBid *bid)
+{
+	bid->bid_no = column_int64(slot, COL_BID_NO);
+	bid->at = column_int64(slot, COL_PLACED_AT);
+	bid->lane_id = slot->tts_isnull[COL_LANE_ID] ? 0 :
+		DatumGetInt32(slot->tts_values[COL_LANE_ID]);
+	bid->position = (uint64) column_int64(slot, COL_POSITION);
+}
+
+bool
+auc_store_find_request(AucStore *store, const AucRequestKey *key,
+					   Snapshot snapshot, AucRequestBid *bid)
+{
+	Relation	rel = store->journal.rel;
+	Relation	index = auc_relation_open(AUC_REL_JOURNAL_REQUEST,
+										  AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	pg_uuid_t	uuid;
+	ScanKeyData keys[2];
+	IndexScanDesc scan;
+	bool		found = false;
+
+	memcpy(uuid.data, key->request_id, UUID_LEN);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(key->auction_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(&uuid));
+	scan = auc_index_beginscan(rel, index, snapshot, 2);
+	index_rescan(scan, keys, 2, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		slot_getallattrs(slot);
+		if ((key->any_user ||
+			 column_int64(slot, COL_USER_ID) == key->user_id) &&
+			(!found || column_int64(slot, COL_BID_NO) < bid->bid_no))
+		{
+			read_request(slot, bid);
+			found = true;
+		}
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	index_endscan(scan);
+	relation_close(index, NoLock);
+	return found;
 }

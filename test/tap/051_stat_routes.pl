@@ -227,8 +227,8 @@ is( sql_error(
 	'no slot');
 is( sql_error(
 		$node, 'postgres', "SET statement_timeout = '100ms';" . place($id)),
-	'57014',
-	'cancelled in the queue for a slot');
+	'RB002',
+	'cancelled in the queue for a slot: not recorded');
 is(stat_of('bids, errors_by'),
 	'0|{"overloaded": 66, "not_recorded": 2}',
 	'... both counted');

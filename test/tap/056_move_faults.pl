@@ -105,7 +105,7 @@ like($err, qr/moving auction $id to route "table", which may still complete/,
 	'... and is told that it may complete');
 is( sql_error($node, 'postgres', "SET statement_timeout = '200ms';"
 		  . " SELECT auction.place_bid($id, 7, 1000)"),
-	'57014', 'a bid that waits for the move and gives up');
+	'RB002', 'a bid that waits for the move and gives up: not recorded');
 is(sql("SELECT price FROM auction.standing($id)"), $price, 'it is read meanwhile');
 sql('SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
 	  . " WHERE query LIKE '%set_route($id%' AND pid <> pg_backend_pid()");
