@@ -85,6 +85,28 @@ accepted_before(const AucBid *bid, AucBidResult *result)
 	return true;
 }
 
+/* The same, as far as the journal knows: for every bid with a request id. */
+static bool
+accepted_in_journal(const AucBid *bid, AucBidResult *result)
+{
+	AucRequestKey key;
+
+	auc_request_key(bid, &key);
+	return auc_request_in_journal(&key) && accepted_before(bid, result);
+}
+
+/* If it was accepted before the auction was over, that may be in history. */
+static void
+look_behind_end(const AucBid *bid, AucBidResult *result)
+{
+	AucReason	reason = result->verdict.reason;
+
+	if (bid->has_request_id && (reason == AUC_REASON_CLOSED ||
+								reason == AUC_REASON_CANCELLED ||
+								reason == AUC_REASON_QUARANTINED))
+		(void) accepted_before(bid, result);
+}
+
 static void
 fill_hand_over(const AucBid *bid, int lane_id, uint64 look,
 			   AucHandOver *hand_over)
@@ -124,7 +146,8 @@ await_move(const AucHandOver *hand_over)
 
 /* false: moved, or to be looked for again: the bid starts again. */
 static bool
-take_answer(const AucHandOver *hand_over, AucBidResult *result)
+take_answer(const AucBid *bid, const AucHandOver *hand_over,
+			AucBidResult *result)
 {
 	if (hand_over->answer == AUC_ANSWER_LOOK_AGAIN)
 		return false;
@@ -141,6 +164,7 @@ take_answer(const AucHandOver *hand_over, AucBidResult *result)
 	result->repeated = hand_over->repeated;
 	if (result->verdict.reason == AUC_REASON_UNKNOWN_AUCTION)
 		auc_route_forget(hand_over->auction_id);
+	look_behind_end(bid, result);
 	return true;
 }
 
@@ -205,14 +229,14 @@ place(const AucBid *bid, AucBidResult *result, bool has_token)
 		if (bid->has_request_id)
 		{
 			look = auc_bid_looks(hint.lane_id);
-			if (accepted_before(bid, result))
+			if (accepted_in_journal(bid, result))
 				return;
 		}
 		check_not_mine(bid->auction_id, &hint);
 		fill_hand_over(bid, hint.lane_id, look, &hand_over);
 		hand_over.began = began;
 		auc_bid_hand_over(1, &hand_over);
-		if (take_answer(&hand_over, result))
+		if (take_answer(bid, &hand_over, result))
 			return;
 	}
 }
@@ -424,7 +448,7 @@ collect_run(AucBidList *list, int first)
 		{
 			if (look == AUC_NO_LOOK)
 				look = auc_bid_looks(hint.lane_id);
-			if (accepted_before(bid, &before))
+			if (accepted_in_journal(bid, &before))
 				break;
 		}
 		check_not_mine(bid->auction_id, &hint);
@@ -473,7 +497,8 @@ place_run(AucBidList *list, int first, int n)
 	auc_bid_hand_over(n, list->run);
 	for (i = 0; i < n; i++)
 	{
-		if (!take_answer(&list->run[i], &list->results[first + i]))
+		if (!take_answer(&list->bids[first + i], &list->run[i],
+						 &list->results[first + i]))
 			moved = true;
 		else if (list->results[first + i].verdict.accepted)
 			list->accepted++;

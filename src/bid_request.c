@@ -77,31 +77,32 @@ look_in_history(const AucRequestKey *key, AucRequestBid *bid)
 }
 
 bool
-auc_request_look_in(AucStore *store, const AucRow *row,
-					const AucRequestKey *key, AucRequestBid *bid)
+auc_request_in_journal(const AucRequestKey *key)
 {
-	Snapshot	snapshot;
-	bool		found;
+	AucRequestBid bid;
 
-	if (row->consolidated)
-		return look_in_history(key, bid);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	found = auc_store_find_request(store, key, snapshot, bid);
-	UnregisterSnapshot(snapshot);
-	return found;
+	return auc_store_find_request(key, NULL, &bid);
+}
+
+bool
+auc_request_look_in(const AucRow *row, const AucRequestKey *key,
+					AucRequestBid *bid)
+{
+	return row->consolidated ? look_in_history(key, bid) :
+		auc_store_find_request(key, NULL, bid);
 }
 
 AucLook
 auc_request_look(const AucRequestKey *key, AucRow *row, AucRequestBid *bid)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	AucStore   *store = auc_store_open(true, AccessShareLock);
+	AucStore   *store = auc_store_open(false, AccessShareLock);
 	AucLook		look = AUC_LOOK_UNKNOWN;
 
 	if (auc_store_find(store, key->auction_id, snapshot, row))
 	{
 		if (row->consolidated ? look_in_history(key, bid) :
-			auc_store_find_request(store, key, snapshot, bid))
+			auc_store_find_request(key, snapshot, bid))
 			look = AUC_LOOK_FOUND;
 		else
 			look = AUC_LOOK_NOTHING;

@@ -20,12 +20,17 @@ typedef enum AucLook
 	AUC_LOOK_UNKNOWN			/* no such auction */
 } AucLook;
 
+/*
+ * In the journal alone, which is all that a bid of an open auction needs; of
+ * one that is over, auc_request_look() finds those in history, too.
+ */
+extern bool auc_request_in_journal(const AucRequestKey *key);
 /* With a fresh snapshot, whatever the isolation level, for both tables. */
 extern AucLook auc_request_look(const AucRequestKey *key, AucRow *row,
 								AucRequestBid *bid);
 /* The same where "row" was just read, under the auction's lock. */
-extern bool auc_request_look_in(AucStore *store, const AucRow *row,
-								const AucRequestKey *key, AucRequestBid *bid);
+extern bool auc_request_look_in(const AucRow *row, const AucRequestKey *key,
+								AucRequestBid *bid);
 
 extern void auc_request_key(const AucBid *bid, AucRequestKey *key);
 /* The verdict of the bid that was found. */

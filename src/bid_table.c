@@ -67,7 +67,7 @@ accepted_before(AucStore *store, const AucRow *row, const AucBid *bid,
 	AucRequestBid found;
 
 	auc_request_key(bid, &key);
-	if (!auc_request_look_in(store, row, &key, &found))
+	if (!auc_request_look_in(row, &key, &found))
 		return false;
 	auc_request_repeat(row, &found, result);
 	auc_store_close(store);

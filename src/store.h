@@ -101,11 +101,12 @@ typedef struct AucRequestBid
 } AucRequestBid;
 
 /*
- * The accepted bid with the request id in the journal under "snapshot", the
- * first one if several users gave the same; false: there is none.
+ * The accepted bid with the request id in the journal under "snapshot" (NULL:
+ * a fresh one), the first one if several users gave the same; false: there is
+ * none.  Needs no store: a bid on route redis reads nothing else.
  */
-extern bool auc_store_find_request(AucStore *store, const AucRequestKey *key,
-								   Snapshot snapshot, AucRequestBid *bid);
+extern bool auc_store_find_request(const AucRequestKey *key, Snapshot snapshot,
+								   AucRequestBid *bid);
 
 /* A bid as it stands in the journal. */
 typedef struct AucJournalBid

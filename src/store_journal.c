@@ -225,26 +225,14 @@ read_request(TupleTableSlot *slot, AucRequestBid *bid)
 	bid->position = (uint64) column_int64(slot, COL_POSITION);
 }
 
-bool
-auc_store_find_request(AucStore *store, const AucRequestKey *key,
-					   Snapshot snapshot, AucRequestBid *bid)
+/* The bids that the scan finds, hardly ever more than one. */
+static bool
+first_request(IndexScanDesc scan, Relation rel, const AucRequestKey *key,
+			  AucRequestBid *bid)
 {
-	Relation	rel = store->journal.rel;
-	Relation	index = auc_relation_open(AUC_REL_JOURNAL_REQUEST,
-										  AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	pg_uuid_t	uuid;
-	ScanKeyData keys[2];
-	IndexScanDesc scan;
 	bool		found = false;
 
-	memcpy(uuid.data, key->request_id, UUID_LEN);
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(key->auction_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(&uuid));
-	scan = auc_index_beginscan(rel, index, snapshot, 2);
-	index_rescan(scan, keys, 2, NULL, 0);
 	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		slot_getallattrs(slot);
@@ -257,7 +245,34 @@ auc_store_find_request(AucStore *store, const AucRequestKey *key,
 		}
 	}
 	ExecDropSingleTupleTableSlot(slot);
+	return found;
+}
+
+bool
+auc_store_find_request(const AucRequestKey *key, Snapshot snapshot,
+					   AucRequestBid *bid)
+{
+	Relation	rel = auc_relation_open(AUC_REL_JOURNAL, AccessShareLock);
+	Relation	index = auc_relation_open(AUC_REL_JOURNAL_REQUEST,
+										  AccessShareLock);
+	pg_uuid_t	uuid;
+	ScanKeyData keys[2];
+	IndexScanDesc scan;
+	bool		found;
+
+	memcpy(uuid.data, key->request_id, UUID_LEN);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(key->auction_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(&uuid));
+	snapshot = RegisterSnapshot(snapshot != NULL ? snapshot :
+								GetLatestSnapshot());
+	scan = auc_index_beginscan(rel, index, snapshot, 2);
+	index_rescan(scan, keys, 2, NULL, 0);
+	found = first_request(scan, rel, key, bid);
 	index_endscan(scan);
+	UnregisterSnapshot(snapshot);
 	relation_close(index, NoLock);
+	relation_close(rel, NoLock);
 	return found;
 }
