@@ -32,7 +32,9 @@ auc_bid_refuse_rate(const AucBid *bid, AucRoute route)
 			(errcode(AUC_ERRCODE_RATE_LIMITED),
 			 errmsg("bid on auction %lld is refused: user %lld bids too often",
 					(long long) bid->auction_id, (long long) bid->user_id),
-			 errdetail("The bid was not recorded. A bidder may place %g bids a second (auction.user_rate_limit), and %g at once.",
+			 errdetail(bid->has_request_id ?
+					   "This attempt was not recorded, whatever became of an earlier one. A bidder may place %g bids a second (auction.user_rate_limit), and %g at once." :
+					   "The bid was not recorded. A bidder may place %g bids a second (auction.user_rate_limit), and %g at once.",
 					   auc_guc_user_rate_limit, floor(burst())),
 			 errhint("Send it again later.")));
 }

@@ -9,7 +9,8 @@
  * router_gap.c     what a log lacks that is recovered from
  * router_append.c  appending to the log, trimming it
  * router_replica.c what Redis' replicas have, over a second connection
- * router_decide.c  requests in ticket order, the rules, who waits for what
+ * router_decide.c  requests in ticket order, the rules
+ * router_answer.c  who is answered when
  * router_limits.c  lanes that are near a limit take bids later, or not
  * router_live.c    loading and letting go of auctions
  * router_ids.c     request ids of bids that were accepted lately
@@ -352,9 +353,18 @@ extern void auc_router_replicas_send(AucRouter *router, TimestampTz now);
 extern TimestampTz auc_router_replicas_deadline(AucRouter *router);
 
 /* router_decide.c */
-extern void auc_router_adopt(AucRouter *router);
 extern void auc_router_decide(AucRouter *router, TimestampTz now);
+
+/* router_answer.c */
+extern void auc_router_reply(int index, AucAnswerKind kind, AucLevel level);
+/* Now, or when what it depends on has come far enough. */
+extern void auc_router_reply_at(AucRouterLane *rl, int index, AucLevel level,
+								uint64 need);
+extern void auc_router_adopt(AucRouter *router);
 extern void auc_router_answer(AucRouterLane *rl);
+/* NULL: no lane of ours. */
+extern AucRouterLane *auc_router_lane_of(AucRouter *router,
+										 const AucSlot *slot);
 
 /* router_limits.c */
 /* What delays the lane's bids; before the turn's requests are looked at. */

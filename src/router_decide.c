@@ -1,5 +1,5 @@
 /*
- * router_decide.c: requests in ticket order, and who is answered when.
+ * router_decide.c: requests in ticket order.
  *
  * A turn looks at all published slots of this server, oldest ticket first.
  * What cannot be decided now stays published, so that its backend can still
@@ -7,229 +7,14 @@
  * not ready, full, or near a limit (router_limits.c).  The next turn looks
  * again, in the same order.
  *
- * A decided slot becomes a waiter of its lane: it is answered when the position
- * it depends on has reached the level asked for (rule 14).  For an accepted bid
- * that is its own record; for a rejected one the last record of its auction.
- * The level is the auction's or the session's, whichever is higher; in a
- * degraded lane it is journal, whatever was asked for.
+ * What is decided is answered by router_answer.c.
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
 #include "router.h"
 #include "settings.h"
-#include "storage/latch.h"
 #include "utils/timestamp.h"
-
-/* ---- answers ---- */
-
-/* The level that position "need" has reached; 0: none yet. */
-static AucLevel
-level_reached(AucRouterLane *rl, uint64 need)
-{
-	if (need <= rl->seen_applied)
-		return AUC_LEVEL_JOURNAL;
-	if (need <= rl->log_last && rl->phase == AUC_PHASE_APPENDING &&
-		auc_lane_get_state(rl->lane) == AUC_LANE_NORMAL)
-		return need <= rl->replicated ? AUC_LEVEL_REPLICA : AUC_LEVEL_REDIS;
-	return 0;
-}
-
-static void
-answer(int index, AucAnswerKind kind, AucLevel level)
-{
-	AucSlot    *slot = auc_slot(index);
-
-	slot->answer = kind;
-	slot->level = level;
-	auc_slot_answer(index);
-}
-
-/* Answers the slot now or when what it depends on has come far enough. */
-static void
-answer_at(AucRouterLane *rl, int index, AucLevel level, uint64 need)
-{
-	AucLevel	reached = level_reached(rl, need);
-	AucWaiter  *waiter;
-
-	if (reached >= level)
-	{
-		answer(index, AUC_ANSWER_VERDICT, reached);
-		return;
-	}
-	/* kept in the slot, too, for a router that comes after this one */
-	auc_slot(index)->level = level;
-	waiter = &rl->waiters[rl->nwaiters++];
-	waiter->slot = index;
-	waiter->level = level;
-	waiter->need = need;
-	waiter->auction_id = auc_slot(index)->auction_id;
-}
-
-/* Rule 8: the drain could not apply this auction from a position on. */
-static void
-quarantined(AucRouterLane *rl, int64 auction_id, uint64 from)
-{
-	int			kept = 0;
-
-	auc_router_quarantine(rl, auction_id);
-	auc_request_ids_lose(&rl->ids, auction_id, from);
-	for (int i = 0; i < rl->nwaiters; i++)
-	{
-		AucWaiter  *waiter = &rl->waiters[i];
-
-		if (waiter->auction_id == auction_id && waiter->need >= from)
-			answer(waiter->slot, AUC_ANSWER_UNKNOWN, 0);
-		else
-			rl->waiters[kept++] = *waiter;
-	}
-	rl->nwaiters = kept;
-}
-
-static void
-read_notices(AucRouterLane *rl)
-{
-	AucLane    *lane = rl->lane;
-	uint64		written = pg_atomic_read_u64(&lane->notices);
-
-	if (written == rl->seen_notices)
-		return;
-	pg_read_barrier();
-
-	/*
-	 * Overwritten notices: every auction of the lane has to be read again,
-	 * and who waits for one of them cannot be told what became of his bid.
-	 */
-	if (written - rl->seen_notices >= AUC_LANE_NOTICES)
-	{
-		auc_router_quarantine(rl, 0);
-		for (int i = 0; i < rl->nwaiters; i++)
-			answer(rl->waiters[i].slot, AUC_ANSWER_UNKNOWN, 0);
-		rl->nwaiters = 0;
-	}
-	else
-		for (uint64 n = rl->seen_notices; n < written; n++)
-			quarantined(rl, lane->notice[n % AUC_LANE_NOTICES].auction_id,
-						lane->notice[n % AUC_LANE_NOTICES].from);
-	rl->seen_notices = written;
-}
-
-/*
- * A lane that decides nothing for now tells everybody who waits: fenced, or
- * waiting for Redis.
- */
-static void
-answer_stopped(AucRouterLane *rl, AucAnswerKind refusal)
-{
-	for (int i = 0; i < rl->nwaiters; i++)
-	{
-		AucWaiter  *waiter = &rl->waiters[i];
-		AucLevel	reached = level_reached(rl, waiter->need);
-
-		if (reached >= waiter->level)
-			answer(waiter->slot, AUC_ANSWER_VERDICT, reached);
-		else
-			answer(waiter->slot, auc_slot(waiter->slot)->position > 0 ?
-				   AUC_ANSWER_UNKNOWN : refusal, 0);
-	}
-	rl->nwaiters = 0;
-}
-
-void
-auc_router_answer(AucRouterLane *rl)
-{
-	uint64		applied = pg_atomic_read_u64(&rl->lane->applied);
-	int			kept = 0;
-	bool		wanted = !rl->ready || rl->full || rl->delayed ||
-	rl->phase == AUC_PHASE_READING || rl->phase == AUC_PHASE_APPLYING;
-	bool		there = auc_router_replicas_there(rl->router);
-
-	/* the notices that belong to this "applied" were written before it */
-	pg_read_barrier();
-	read_notices(rl);
-	rl->seen_applied = applied;
-	if (auc_lane_get_state(rl->lane) == AUC_LANE_FENCED)
-		answer_stopped(rl, AUC_ANSWER_FENCED);
-	else if (auc_lane_get_state(rl->lane) == AUC_LANE_WAITING)
-		answer_stopped(rl, AUC_ANSWER_WAITING);
-	rl->replica_need = 0;
-	/* rule 12: what is not in the log waits until Redis says whose lane it is */
-	if (rl->asking && auc_lane_get_state(rl->lane) != AUC_LANE_NORMAL)
-		return;
-	for (int i = 0; i < rl->nwaiters; i++)
-	{
-		AucWaiter  *waiter = &rl->waiters[i];
-		AucLevel	reached = level_reached(rl, waiter->need);
-
-		if (reached >= waiter->level)
-			answer(waiter->slot, AUC_ANSWER_VERDICT, reached);
-		else
-		{
-			if (waiter->level == AUC_LEVEL_JOURNAL ||
-				(waiter->level == AUC_LEVEL_REPLICA && !there) ||
-				auc_lane_get_state(rl->lane) != AUC_LANE_NORMAL)
-				wanted = true;
-			if (waiter->level == AUC_LEVEL_REPLICA &&
-				(rl->replica_need == 0 || waiter->need < rl->replica_need))
-				rl->replica_need = waiter->need;
-			rl->waiters[kept++] = *waiter;
-		}
-	}
-	rl->nwaiters = kept;
-	if (rl->router->nreleases > 0 || rl->last_move > applied)
-		wanted = true;
-	if (pg_atomic_read_u32(&rl->lane->applied_wanted) != wanted)
-	{
-		pg_atomic_write_u32(&rl->lane->applied_wanted, wanted);
-
-		/*
-		 * It may be collecting; or it has just published, and has not seen
-		 * that somebody waits for that.
-		 */
-		pg_memory_barrier();
-		if (wanted)
-		{
-			auc_server_wake_drain(rl->router->server);
-			if (pg_atomic_read_u64(&rl->lane->applied) != applied)
-				SetLatch(MyLatch);
-		}
-	}
-}
-
-/* ---- what a predecessor left behind (rule 13) ---- */
-
-static AucRouterLane *
-lane_of(AucRouter *router, const AucSlot *slot)
-{
-	for (int i = 0; i < router->nlanes; i++)
-		if (router->lanes[i].index == slot->lane)
-			return &router->lanes[i];
-	return NULL;
-}
-
-/*
- * The position was written into the slot before the record was published: a
- * position that the tail has is recorded, and its verdict is in the slot; any
- * other slot is not recorded.
- */
-void
-auc_router_adopt(AucRouter *router)
-{
-	int			n = auc_slot_adopt(router->server_index, router->tickets);
-
-	for (int i = 0; i < n; i++)
-	{
-		int			index = router->tickets[i].index;
-		AucSlot    *slot = auc_slot(index);
-		AucRouterLane *rl = lane_of(router, slot);
-
-		if (rl != NULL && slot->position > 0 &&
-			slot->position <= rl->writer.last)
-			answer_at(rl, index, slot->level, slot->position);
-		else
-			answer(index, AUC_ANSWER_RESUBMIT, 0);
-	}
-}
 
 /* ---- requests ---- */
 
@@ -261,12 +46,13 @@ answer_repeated(AucLive *live, int index, AucLevel level)
 		case AUC_RECALL_NEW:
 			break;
 		case AUC_RECALL_LOOK_AGAIN:
-			answer(index, AUC_ANSWER_LOOK_AGAIN, 0);
+			auc_router_reply(index, AUC_ANSWER_LOOK_AGAIN, 0);
 			return true;
 		case AUC_RECALL_REPEATED:
 			/* for the next router: if it has this one, it has the first */
 			slot->position = live->last_position;
-			answer_at(live->lane, index, level, live->last_position);
+			auc_router_reply_at(live->lane, index, level,
+								live->last_position);
 			return true;
 	}
 	return false;
@@ -285,9 +71,10 @@ decide_status(AucLive *live, int index)
 	memset(&slot->verdict, 0, sizeof(slot->verdict));
 	if (!slot->any_user &&
 		auc_router_recall(live, slot) == AUC_RECALL_REPEATED)
-		answer_at(live->lane, index, AUC_LEVEL_REDIS, live->last_position);
+		auc_router_reply_at(live->lane, index, AUC_LEVEL_REDIS,
+							live->last_position);
 	else
-		answer(index, AUC_ANSWER_VERDICT, 0);
+		auc_router_reply(index, AUC_ANSWER_VERDICT, 0);
 }
 
 static void
@@ -306,7 +93,7 @@ decide_bid(AucLive *live, int index)
 					&live->state, &slot->verdict);
 	if (!slot->verdict.accepted)
 	{
-		answer_at(rl, index, level, live->last_position);
+		auc_router_reply_at(rl, index, level, live->last_position);
 		return;
 	}
 	record.attributes_len = slot->attributes_len;
@@ -323,7 +110,7 @@ decide_bid(AucLive *live, int index)
 	if (record.has_request_id)
 		auc_router_remember(live, &record);
 	append(live, slot, &record, slot->u.attributes);
-	answer_at(rl, index, level, record.position);
+	auc_router_reply_at(rl, index, level, record.position);
 }
 
 static void
@@ -352,7 +139,7 @@ decide_close(AucLive *live, int index)
 	 * At once: it promises nothing but a place behind all bids so far.  Whoever
 	 * needs the close itself waits until slot->position is applied.
 	 */
-	answer(index, AUC_ANSWER_VERDICT, 0);
+	auc_router_reply(index, AUC_ANSWER_VERDICT, 0);
 }
 
 /*
@@ -369,7 +156,7 @@ decide_move(AucLive *live, int index)
 	slot->until = live->last_position;
 	if (live->state.status != AUC_STATUS_OPEN)
 	{
-		answer(index, AUC_ANSWER_RESTING, 0);
+		auc_router_reply(index, AUC_ANSWER_RESTING, 0);
 		return;
 	}
 	record.kind = AUC_RECORD_MOVE;
@@ -381,7 +168,7 @@ decide_move(AucLive *live, int index)
 	append(live, slot, &record, slot->u.attributes);
 	live->moving = true;
 	rl->last_move = record.position;
-	answer(index, AUC_ANSWER_VERDICT, 0);
+	auc_router_reply(index, AUC_ANSWER_VERDICT, 0);
 }
 
 static void
@@ -409,21 +196,22 @@ answer_moving(AucRouter *router, AucLive *live, int index)
 		case AUC_REQUEST_MOVE:
 		case AUC_REQUEST_STATUS:
 			slot->until = live->last_position;
-			answer(index, AUC_ANSWER_MOVING, 0);
+			auc_router_reply(index, AUC_ANSWER_MOVING, 0);
 			break;
 		case AUC_REQUEST_STANDING:
 			slot->state = live->state;
-			answer_at(live->lane, index, AUC_LEVEL_REDIS, live->last_position);
+			auc_router_reply_at(live->lane, index, AUC_LEVEL_REDIS,
+								live->last_position);
 			break;
 		case AUC_REQUEST_RELEASE:
 			want_release(router, live, index);
 			break;
 		case AUC_REQUEST_BOOK:
 		case AUC_REQUEST_REMOVE:
-			answer(index, AUC_ANSWER_RESTING, 0);
+			auc_router_reply(index, AUC_ANSWER_RESTING, 0);
 			break;
 		case AUC_REQUEST_REFRESH:
-			answer(index, AUC_ANSWER_MOVED, 0);
+			auc_router_reply(index, AUC_ANSWER_MOVED, 0);
 			break;
 		case AUC_REQUEST_AUDIT:
 			auc_router_audit(router, live->lane, index);
@@ -451,7 +239,8 @@ decide_live(AucRouter *router, AucLive *live, int index, TimestampTz now)
 			break;
 		case AUC_REQUEST_STANDING:
 			slot->state = live->state;
-			answer_at(live->lane, index, AUC_LEVEL_REDIS, live->last_position);
+			auc_router_reply_at(live->lane, index, AUC_LEVEL_REDIS,
+								live->last_position);
 			break;
 		case AUC_REQUEST_BOOK:
 			auc_router_book_read(router, live, index);
@@ -472,7 +261,7 @@ decide_live(AucRouter *router, AucLive *live, int index, TimestampTz now)
 		case AUC_REQUEST_REMOVE:
 			/* not to be shown any more when this was asked; it may be again */
 			if (live->state.status == AUC_STATUS_OPEN)
-				answer(index, AUC_ANSWER_RESTING, 0);
+				auc_router_reply(index, AUC_ANSWER_RESTING, 0);
 			else
 				auc_router_book_remove(router, live->lane, index);
 			break;
@@ -488,7 +277,7 @@ decide_resting(AucRouter *router, AucRouterLane *rl, int index)
 	else if (auc_slot(index)->kind == AUC_REQUEST_AUDIT)
 		auc_router_audit(router, rl, index);
 	else
-		answer(index, AUC_ANSWER_RESTING, 0);
+		auc_router_reply(index, AUC_ANSWER_RESTING, 0);
 }
 
 static AucLoad *
@@ -526,16 +315,16 @@ answer_unloaded(AucLoad *load, int index)
 
 	if (load->result == AUC_LOAD_MOVED ||
 		(load->result == AUC_LOAD_UNKNOWN && slot->kind == AUC_REQUEST_MOVE))
-		answer(index, AUC_ANSWER_MOVED, 0);
+		auc_router_reply(index, AUC_ANSWER_MOVED, 0);
 	else if (load->result == AUC_LOAD_BUSY)
-		answer(index, AUC_ANSWER_BUSY, 0);
+		auc_router_reply(index, AUC_ANSWER_BUSY, 0);
 	else if (slot->kind == AUC_REQUEST_BOOK)
-		answer(index, AUC_ANSWER_RESTING, 0);
+		auc_router_reply(index, AUC_ANSWER_RESTING, 0);
 	else
 	{
 		memset(&slot->verdict, 0, sizeof(slot->verdict));
 		slot->verdict.reason = AUC_REASON_UNKNOWN_AUCTION;
-		answer(index, AUC_ANSWER_VERDICT, AUC_LEVEL_JOURNAL);
+		auc_router_reply(index, AUC_ANSWER_VERDICT, AUC_LEVEL_JOURNAL);
 	}
 }
 
@@ -609,7 +398,7 @@ decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
 {
 	int			index = ticket->index;
 	AucSlot    *slot = auc_slot(index);
-	AucRouterLane *rl = lane_of(router, slot);
+	AucRouterLane *rl = auc_router_lane_of(router, slot);
 	AucAnswerKind refusal;
 	AucLive    *live;
 	AucLoad    *load;
@@ -617,13 +406,13 @@ decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
 	if (rl == NULL)
 	{
 		if (auc_slot_take(ticket))
-			answer(index, AUC_ANSWER_RESUBMIT, 0);
+			auc_router_reply(index, AUC_ANSWER_RESUBMIT, 0);
 		return;
 	}
 	if (!lane_decides(router, rl, &refusal))
 	{
 		if (refusal != 0 && auc_slot_take(ticket))
-			answer(index, refusal, 0);
+			auc_router_reply(index, refusal, 0);
 		return;
 	}
 	if (rl->full || auc_tail_room(&rl->writer) < AUC_TAIL_ROOM_WANTED)

@@ -215,19 +215,6 @@ wants_round(AucRouterLane *rl)
 		auc_lane_get_state(rl->lane) == AUC_LANE_NORMAL;
 }
 
-/* Whatever the reason, another connection may do better, after a while. */
-static void
-refused(AucRouter *router, const char *what, const redisReply *reply)
-{
-	char		reason[200];
-
-	snprintf(reason, sizeof(reason), "%s: %s", what, auc_router_said(reply));
-	for (char *c = reason; *c != '\0'; c++)
-		if (*c < ' ' || *c > '~')
-			*c = '?';
-	auc_redis_close(router->replicas->redis, reason);
-}
-
 static void
 mark_reply(void *arg, const redisReply *reply)
 {
@@ -243,7 +230,7 @@ mark_reply(void *arg, const redisReply *reply)
 		/* the log is not what it was: the first connection has to look */
 		auc_router_lane_give_up(rl, "mark was refused", reply);
 	else
-		refused(rl->router, "mark", reply);
+		auc_redis_close_refused(rl->router->replicas->redis, "mark", reply);
 }
 
 static void
@@ -316,7 +303,7 @@ wait_reply(void *arg, const redisReply *reply)
 	{
 		n = counted(router, reply);
 		if (n < 0)
-			refused(router, "WAIT", reply);
+			auc_redis_close_refused(replicas->redis, "WAIT", reply);
 		else
 			pg_atomic_write_u32(&router->server->replicas, (uint32) n);
 	}
