@@ -137,12 +137,6 @@ WHERE auction_id BETWEEN $first AND $last
 SQL
 }
 
-# What there is to do depends on what the extension offers.
-my $repeats =
-  sql("SELECT count(*) FROM pg_proc WHERE proname = 'bid_status'") > 0 ? 1 : 0;
-my $levels =
-  sql("SELECT count(*) FROM pg_settings WHERE name = 'auction.durability'");
-
 my $nemesis = AuctionTest::Nemesis->new(
 	node => $node,
 	db => 'postgres',
@@ -247,7 +241,7 @@ sub run_round
 		dir => "$tmp/notes_$rounds",
 		seconds => 100000, 'ends-within' => $round_seconds, clients => 32,
 		movers => 4, readers => 2, pause => 15, seed => $seed * 1000 + $rounds,
-		repeats => $repeats, levels => $levels);
+		repeats => 1, levels => 1);
 	$step = 'all is well again after a fault';
 	$nemesis->rage($left < $round_seconds ? $left : $round_seconds);
 	my @faults = $nemesis->faults;
