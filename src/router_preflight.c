@@ -48,6 +48,7 @@ static const char *const rights[][6] = {
 	{"xlen", "K"},
 	{"xinfo|stream", "K"},
 	{"zadd", "K", "0", "x"},
+	{"zcard", "K"},
 	{"zrange", "K", "0", "0"},
 	{"zremrangebyrank", "K", "0", "0"},
 	{"exists", "K"},
