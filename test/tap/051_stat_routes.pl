@@ -12,6 +12,7 @@ use Test::More;
 
 my $node = new_node('statroutes', conf => <<'CONF');
 auction.slots = 100
+auction.role_slots = 100
 auction.max_databases = 2
 max_prepared_transactions = 2
 CONF

@@ -19,6 +19,7 @@ use Test::More;
 my $node = new_node(
 	'faults', conf => <<'CONF');
 auction.slots = 16
+auction.role_slots = 100
 max_connections = 40
 superuser_reserved_connections = 20
 CONF
