@@ -14,6 +14,7 @@ use Test::More;
 my $node = new_node('request_id', conf => <<'CONF');
 auction.overload_timeout = '120s'
 auction.slots = 64
+auction.tail_size = '16MB'
 CONF
 my $redis = start_redis();
 attach($node, 'postgres', $redis, lanes => 1,
