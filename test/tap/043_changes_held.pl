@@ -137,12 +137,18 @@ sub due_past_a_held_one
 	my ($end, $winner) = @_;
 	my @ids = split /\n/, sql(<<'SQL');
 INSERT INTO auction.auctions (seller_id, ends_at, route)
-SELECT 0, now() + i * interval '1 ms' + interval '1.5 s', 'redis'
+SELECT 0, now() + i * interval '1 ms' + interval '3 s', 'redis'
 FROM generate_series(0, 20) i RETURNING id
 SQL
 	my $others = "id BETWEEN $ids[1] AND $ids[-1]";
 
-	some_bids($_, 3) foreach @ids;
+	# at once: they end soon
+	sql(<<"SQL");
+SELECT count(*) FROM auction.place_bids(ARRAY(
+	SELECT ROW(a, i, i * 10, NULL, NULL)::auction.bid_request
+	FROM generate_series($ids[0], $ids[-1]) a, generate_series(1, 3) i
+	ORDER BY a, i))
+SQL
 	my $session = open_session('BEGIN; ' . retract_sql($ids[0], 3) . ';');
 	poll_until($node, 'postgres', "SELECT string_agg(DISTINCT status, ' ')"
 		  . " FROM auction.standings WHERE $others", 'consolidated');
