@@ -475,6 +475,7 @@ sub _fill_disk
 	$self->_hold;
 	$redis->empty_disk;
 	# with appendfsync always it ends of it
+	$redis->write_file_anew;
 	return;
 }
 

@@ -112,6 +112,23 @@ sub empty_disk
 	return;
 }
 
+# A write that a full disk has cut short may stay in the append-only file, and
+# Redis then refuses to read it: has it write another one.
+sub write_file_anew
+{
+	my ($self) = @_;
+
+	eval {
+		$self->cli('BGREWRITEAOF');
+		my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+		usleep(20_000)
+		  while time < $end
+		  && $self->cli('INFO', 'persistence') =~
+		  /^aof_rewrite_(?:in_progress|scheduled):1/m;
+	};
+	return;
+}
+
 sub socket { my ($self) = @_; return "$self->{dir}/redis.sock"; }
 sub dir { my ($self) = @_; return $self->{dir}; }
 sub pid { my ($self) = @_; return $self->{pid}; }
