@@ -50,7 +50,9 @@ static AucStatement copied = {
 	" ('extend_by', extract(epoch FROM a.extend_by)::text, "
 	"  (s.extend_by / 1000000.0)::numeric(20,6)::text), "
 	" ('extend_limit', a.extend_limit::text, s.extend_limit::text), "
-	" ('durability', \"left\"(a.durability, 1), s.durability::text)) "
+	" ('durability', CASE a.durability WHEN 'redis' THEN 'r' "
+	"  WHEN 'replica' THEN 'p' WHEN 'journal' THEN 'j' END, "
+	"  s.durability::text)) "
 	" v (item, expected, found) "
 	"WHERE a.id = $1 AND v.expected IS DISTINCT FROM v.found",
 	.nargs = 1,.argtypes = {INT8OID}

@@ -48,6 +48,8 @@ detail(const AucHandOver *bid, AucAnswerKind answer, int accepted, int nbids)
 	initStringInfo(&text);
 	appendStringInfoString(&text, answer == AUC_ANSWER_UNKNOWN ?
 						   "The bid may have been recorded." :
+						   bid->has_request_id ?
+						   "This attempt was not recorded." :
 						   "The bid was not recorded.");
 	if (answer == AUC_ANSWER_OVERLOADED)
 		appendStringInfo(&text, " %s", why_overloaded(bid));

@@ -152,6 +152,7 @@ ask_router(Inquiry *inquiry)
 			await_applied(inquiry, ask.until);
 			return false;
 		case AUC_ANSWER_RECOVERING:
+		case AUC_ANSWER_WAITING:
 			await_recovery(inquiry);
 			return false;
 		case AUC_ANSWER_FENCED:

@@ -373,10 +373,10 @@ extern void auc_router_limits_turn(AucRouterLane *rl, TimestampTz now);
 extern bool auc_router_delays(AucRouterLane *rl, const AucSlot *slot,
 							 TimestampTz now);
 /*
- * The request is a close, and a bid on the auction that came before it, and in
- * time, is delayed.
+ * The request has to stay behind a bid on the auction that came before it and is
+ * delayed: a close behind one that came in time, a bid_status() behind any.
  */
-extern bool auc_router_delays_close(AucRouter *router, const AucLive *live,
+extern bool auc_router_keeps_behind(AucRouter *router, const AucLive *live,
 								   const AucTicket *ticket);
 extern TimestampTz auc_router_delayed_until(AucRouter *router);
 extern void auc_router_ask_memory(AucRouter *router);

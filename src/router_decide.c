@@ -426,7 +426,7 @@ decide(AucRouter *router, const AucTicket *ticket, TimestampTz now)
 		if (live->releasing && slot->kind != AUC_REQUEST_RELEASE)
 			return;
 		if (!live->moving && (auc_router_delays(rl, slot, now) ||
-							  auc_router_delays_close(router, live, ticket)))
+							  auc_router_keeps_behind(router, live, ticket)))
 			return;
 		if (!auc_slot_take(ticket))
 			return;

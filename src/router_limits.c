@@ -9,8 +9,8 @@
  *
  * Only bids on live auctions are delayed: what else is asked for makes a lane
  * no fuller, or, as a move to route table, makes it emptier, and loading an
- * auction shows whether it has moved.  A close alone must not overtake a bid
- * of its auction that came in time.  (A tail without any room stops
+ * auction shows whether it has moved.  But a close must not overtake a bid
+ * of its auction that came in time, nor bid_status() any of them.  (A tail without any room stops
  * everything, in router_decide.c.)
  *
  * What Redis alone knows, the entries of the logs and its memory, is asked for
@@ -108,19 +108,21 @@ auc_router_delays(AucRouterLane *rl, const AucSlot *slot, TimestampTz now)
 }
 
 bool
-auc_router_delays_close(AucRouter *router, const AucLive *live,
+auc_router_keeps_behind(AucRouter *router, const AucLive *live,
 					   const AucTicket *ticket)
 {
-	const AucSlot *close = auc_slot(ticket->index);
+	AucRequestKind kind = auc_slot(ticket->index)->kind;
 
-	if (!live->lane->delayed || close->kind != AUC_REQUEST_CLOSE)
+	if (!live->lane->delayed ||
+		(kind != AUC_REQUEST_CLOSE && kind != AUC_REQUEST_STATUS))
 		return false;
 	for (const AucTicket *before = router->tickets; before < ticket; before++)
 	{
 		const AucSlot *slot = auc_slot(before->index);
 
 		if (slot->auction_id == live->auction_id && is_bid(slot) &&
-			!auc_rules_due(&live->state, slot->at) &&
+			(kind == AUC_REQUEST_STATUS ||
+			 !auc_rules_due(&live->state, slot->at)) &&
 			auc_slot_state(before->index) == AUC_SLOT_PUBLISHED)
 			return true;
 	}

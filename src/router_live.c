@@ -108,8 +108,8 @@ load_row(AucRouter *router, AucStore *store, int64 auction_id, TimestampTz now)
 	live->auction = row.auction;
 	live->state = row.state;
 	live->last_position = 0;
-	/* only what comes from route table is in no record of the lane */
-	live->look = row.moved_at == 0 ? 0 : auc_router_raise_looks(router);
+	/* its bids may be in no record that is remembered (rule 16) */
+	live->look = row.state.bid_count == 0 ? 0 : auc_router_raise_looks(router);
 	live->used_at = now;
 	live->releasing = false;
 	live->moving = false;

@@ -39,8 +39,9 @@ static AucStatement skip_decided = {
 };
 
 static AucStatement note_gap = {
-	"UPDATE auction._lane_terms SET possible_loss_after = $2, "
-	"possible_loss_at = now() WHERE lane_id = $1",
+	"UPDATE auction._lane_terms SET possible_loss_after = "
+	"least(coalesce(possible_loss_after, $2), $2), possible_loss_at = now() "
+	"WHERE lane_id = $1",
 	2, {INT4OID, INT8OID}
 };
 

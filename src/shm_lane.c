@@ -433,5 +433,7 @@ auc_lane_gap(AucLane *lane, uint64 *from, uint64 *to)
 	*to = pg_atomic_read_u64(&lane->gap_to);
 	pg_read_barrier();
 	*from = pg_atomic_read_u64(&lane->gap_from);
-	return *to != 0 && *from != 0;
+	/* it is a gap of the log that a recovering lane reads */
+	return *to != 0 && *from != 0 &&
+		auc_lane_get_state(lane) == AUC_LANE_RECOVERING;
 }

@@ -13,7 +13,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('levels');
+# No beat finds out first what an append or a mark is to find.
+my $node = new_node('levels', conf => "auction.lane_lease = '10min'");
 my $redis = start_redis(port => 1);
 my $replica = AuctionTest::Redis->new(replica_of => $redis);
 attach($node, 'postgres', $redis, lanes => 2);
