@@ -193,8 +193,11 @@ tend_connection(AucRouter *router, TimestampTz now)
 				connection_lost(router, now);
 		}
 		else
+		{
+			router->attempts++;
 			disconnected(router, now, RESOLVE_RETRY_MS, AUC_FAULT_UNREACHABLE,
 						 "the host name is not resolved");
+		}
 	}
 	router->redis_seen = status;
 }

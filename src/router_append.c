@@ -51,10 +51,6 @@ append_reply(void *arg, const redisReply *reply)
 	if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 1 ||
 		!auc_router_reply_is(reply->element[0], "OK"))
 	{
-		/* another owner: the lane is not degraded before that is known */
-		if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
-			auc_router_reply_is(reply->element[0], "TERM"))
-			auc_router_owner_doubt(rl);
 		auc_router_lane_give_up(rl, "append was refused", reply);
 		return;
 	}

@@ -71,6 +71,10 @@ auc_router_lane_give_up(AucRouterLane *rl, const char *what,
 {
 	char		where[100];
 
+	/* another owner: the lane is not degraded before that is known */
+	if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
+		auc_router_reply_is(reply->element[0], "TERM"))
+		auc_router_owner_doubt(rl);
 	snprintf(where, sizeof(where), "%s on lane %d", what, rl->lane_id);
 	auc_redis_close_refused(rl->router->redis, where, reply);
 }

@@ -344,6 +344,8 @@ auc_router_owner_sleep(AucRouter *router, long most)
 {
 	int64		now = own_clock();
 
+	/* a turn that comes later than a lease is taken for a standstill */
+	most = Min(most, auc_guc_lane_lease / 2);
 	for (int i = 0; i < router->nlanes; i++)
 	{
 		AucRouterLane *rl = &router->lanes[i];

@@ -112,6 +112,11 @@ auc_router_read_lanes(AucRouter *router)
 										   sizeof(AucRouterLane));
 	for (int i = 0; i < router->nlanes; i++)
 		read_lane(router, &router->lanes[i], i);
+	if (router->nlanes == 0)
+		ereport(ERROR,
+				(errcode(AUC_ERRCODE_NOT_ATTACHED),
+				 errmsg("server \"%s\" is not attached any more",
+						NameStr(router->server->name))));
 	SPI_finish();
 	auc_worker_xact_commit();
 }

@@ -546,8 +546,10 @@ auc_router_advance(AucRouterLane *rl)
 			{
 				auc_lane_set_state(rl->lane, AUC_LANE_NORMAL);
 				auc_router_lane_confirm(rl, rl->log_last);
-				auc_router_books_check_all(rl);
 			}
+			/* Redis may have lost something though the lane was not degraded */
+			if (auc_lane_get_state(rl->lane) == AUC_LANE_NORMAL)
+				auc_router_books_check_all(rl);
 			/* fenced until now: nothing was to be decided or applied */
 			if (auc_lane_get_state(rl->lane) == AUC_LANE_FENCED)
 			{
