@@ -193,8 +193,11 @@ sub try
 	my ($self, @command) = @_;
 	my ($out, $err) = ('', '');
 
-	IPC::Run::run([ 'redis-cli', '-s', $self->socket, '--raw', @command ],
-		'<', \undef, '>', \$out, '2>', \$err);
+	eval {
+		IPC::Run::run([ 'redis-cli', '-s', $self->socket, '--raw', @command ],
+			'<', \undef, '>', \$out, '2>', \$err,
+			IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	};
 	chomp $out;
 	return $out;
 }
@@ -207,7 +210,8 @@ sub cli
 
 	IPC::Run::run(
 		[ 'redis-cli', '-e', '-s', $self->socket, '--raw', @command ],
-		'<', \undef, '>', \$out, '2>', \$err)
+		'<', \undef, '>', \$out, '2>', \$err,
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default))
 	  or croak "redis-cli @command: $err$out";
 	chomp $out;
 	return $out;

@@ -110,6 +110,8 @@ sub slow_down
 	$proxy->slow($delay);
 	$proxy->fault('cut', byte => $_) foreach @cuts;
 	$self->_serve($proxy->socket);
+	# one that hangs would have redis-cli wait for ever
+	$self->primary->thaw;
 	$self->primary->try('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
 	return;
 }
