@@ -10,7 +10,14 @@
 
 #include "postgres.h"
 
+#include "store.h"
+
 /* Inside SPI.  Wakes nobody: the steward looks by itself, too. */
 extern void auc_refresh_note(int64 auction_id);
+/*
+ * Inside SPI.  The same if the auction is on route redis, and wakes the steward
+ * at commit.
+ */
+extern void auc_refresh_wanted(const AucRow *row);
 
 #endif							/* AUC_REFRESH_NOTE_H */

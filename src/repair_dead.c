@@ -22,11 +22,9 @@
 #include "bid_args.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "hooks.h"
 #include "refresh_note.h"
 #include "repair.h"
 #include "rest.h"
-#include "shm.h"
 #include "statement.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -121,9 +119,7 @@ static void
 lock_letter(AucStore *store, int64 id, Letter *letter, AucRow *row)
 {
 	read_letter(id, letter);
-	if (!auc_rest(store, letter->auction_id, row))
-		auc_rest_unknown(letter->auction_id);
-	auc_store_check_snapshot(store, row);
+	auc_rest_seen(store, letter->auction_id, row);
 	read_letter(id, letter);
 	if (letter->settled)
 		ereport(ERROR,
@@ -161,16 +157,6 @@ difference_text(const AucDifference *difference)
 					difference->item,
 					difference->expected ? difference->expected : "nothing",
 					difference->found ? difference->found : "nothing");
-}
-
-static void
-want_refresh(const AucRow *row)
-{
-	if (row->route != AUC_ROUTE_REDIS)
-		return;
-	auc_refresh_note(row->auction.id);
-	if (auc_shm_available())
-		auc_hooks_steward_wanted();
 }
 
 static void
@@ -300,7 +286,7 @@ auction_retry_dead_letter(PG_FUNCTION_ARGS)
 				   letter.position, letter.position, NULL);
 	lifted = settle_quarantine(&letter, row.state.status);
 	if (lifted)
-		want_refresh(&row);
+		auc_refresh_wanted(&row);
 	auc_store_close(store);
 	SPI_finish();
 	PG_RETURN_BOOL(lifted);
@@ -361,9 +347,7 @@ auction_lift_quarantine(PG_FUNCTION_ARGS)
 	auc_bid_prevent("auction.lift_quarantine()");
 	SPI_connect();
 	store = auc_store_open(false, RowExclusiveLock);
-	if (!auc_rest(store, auction_id, &row))
-		auc_rest_unknown(auction_id);
-	auc_store_check_snapshot(store, &row);
+	auc_rest_seen(store, auction_id, &row);
 	if (row.state.status != AUC_STATUS_QUARANTINED)
 	{
 		auc_store_close(store);
@@ -378,7 +362,7 @@ auction_lift_quarantine(PG_FUNCTION_ARGS)
 	write_status(&end_quarantine, auction_id,
 				 CharGetDatum((char) status_without_quarantine(auction_id)));
 	auc_repair_log("lift_quarantine", auction_id, row.lane_id, 0, 0, reason);
-	want_refresh(&row);
+	auc_refresh_wanted(&row);
 	auc_store_close(store);
 	SPI_finish();
 	PG_RETURN_BOOL(true);

@@ -38,6 +38,14 @@ auc_rest_unknown(int64 auction_id)
 }
 
 void
+auc_rest_seen(AucStore *store, int64 auction_id, AucRow *row)
+{
+	if (!auc_rest(store, auction_id, row))
+		auc_rest_unknown(auction_id);
+	auc_store_check_snapshot(store, row);
+}
+
+void
 auc_rest_refuse(const AucRow *row, const char *what)
 {
 	ereport(ERROR,

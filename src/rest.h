@@ -16,6 +16,11 @@
 
 /* Reads its row into "row"; false: it has none. */
 extern bool auc_rest(AucStore *store, int64 auction_id, AucRow *row);
+/*
+ * The same for who keeps one snapshot and needs the row: ERROR undefined_object
+ * if it has none, serialization_failure if the snapshot cannot see it.
+ */
+extern void auc_rest_seen(AucStore *store, int64 auction_id, AucRow *row);
 /* ERROR undefined_object: "auction 42 does not exist". */
 extern void auc_rest_unknown(int64 auction_id) pg_attribute_noreturn();
 /* ERROR AUC_ERRCODE_AUCTION_IN_USE: "auction 42 cannot be changed". */

@@ -25,10 +25,8 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "hooks.h"
 #include "refresh_note.h"
 #include "rest.h"
-#include "shm.h"
 #include "statement.h"
 #include "tally.h"
 #include "utils/builtins.h"
@@ -60,32 +58,12 @@ static AucStatement note_reason = {
 
 /* ---- what both do ---- */
 
-/* The auction at rest, its row as this transaction may see it. */
-static void
-bring_to_rest(AucStore *store, int64 auction_id, AucRow *row)
-{
-	if (!auc_rest(store, auction_id, row))
-		auc_rest_unknown(auction_id);
-	auc_store_check_snapshot(store, row);
-}
-
 /* Writes the new state; what follows in this transaction sees it. */
 static void
 write_state(AucStore *store, AucRow *row)
 {
 	auc_store_write(store, row, false);
 	CommandCounterIncrement();
-}
-
-/* Inside SPI. */
-static void
-want_refresh(const AucRow *row)
-{
-	if (row->route != AUC_ROUTE_REDIS)
-		return;
-	auc_refresh_note(row->auction.id);
-	if (auc_shm_available())
-		auc_hooks_steward_wanted();
 }
 
 /* ---- retract_bid ---- */
@@ -155,14 +133,14 @@ auction_retract_bid(PG_FUNCTION_ARGS)
 
 	auc_bid_prevent("auction.retract_bid()");
 	store = auc_store_open(false, RowExclusiveLock);
-	bring_to_rest(store, auction_id, &row);
+	auc_rest_seen(store, auction_id, &row);
 	if (!auc_rules_retractable(&row.state))
 		auc_rest_refuse(&row, "changed");
 	SPI_connect();
 	retract(&row, bid_no, reason);
 	write_state(store, &row);
 	(void) auc_statement_run(&verify_again, values, SPI_OK_UPDATE);
-	want_refresh(&row);
+	auc_refresh_wanted(&row);
 	SPI_finish();
 	auc_store_close(store);
 	PG_RETURN_DATUM(result(fcinfo, &row));
@@ -181,7 +159,7 @@ auction_cancel_auction(PG_FUNCTION_ARGS)
 
 	auc_bid_prevent("auction.cancel_auction()");
 	store = auc_store_open(false, RowExclusiveLock);
-	bring_to_rest(store, auction_id, &row);
+	auc_rest_seen(store, auction_id, &row);
 	if (row.state.status == AUC_STATUS_CANCELLED)
 	{
 		auc_store_close(store);
@@ -192,7 +170,7 @@ auction_cancel_auction(PG_FUNCTION_ARGS)
 	write_state(store, &row);
 	SPI_connect();
 	(void) auc_statement_run(&note_reason, values, SPI_OK_UPDATE);
-	want_refresh(&row);
+	auc_refresh_wanted(&row);
 	SPI_finish();
 	auc_store_close(store);
 	PG_RETURN_BOOL(true);

@@ -20,6 +20,7 @@
 #include "postgres.h"
 
 #include "limit.h"
+#include "redis_preflight.h"
 #include "router.h"
 #include "settings.h"
 #include "utils/timestamp.h"
@@ -147,31 +148,17 @@ auc_router_delayed_until(AucRouter *router)
 
 /* ---- Redis' memory, once a second ---- */
 
-/* The number in line "name:number" of INFO's answer; 0: there is none. */
-static uint64
-info_number(const char *info, const char *name)
-{
-	size_t		len = strlen(name);
-
-	for (const char *line = info; line != NULL; line = strchr(line, '\n'))
-	{
-		line += *line == '\n';
-		if (strncmp(line, name, len) == 0 && line[len] == ':')
-			return strtoull(line + len + 1, NULL, 10);
-	}
-	return 0;
-}
-
 static void
 memory_reply(void *arg, const redisReply *reply)
 {
 	AucServer  *server = ((AucRouter *) arg)->server;
-	bool		told = reply != NULL && reply->type == REDIS_REPLY_STRING;
+	AucRedisFacts facts;
 
-	pg_atomic_write_u64(&server->memory_used,
-						told ? info_number(reply->str, "used_memory") : 0);
-	pg_atomic_write_u64(&server->memory_max,
-						told ? info_number(reply->str, "maxmemory") : 0);
+	auc_facts_clear(&facts);
+	if (reply != NULL && reply->type == REDIS_REPLY_STRING)
+		auc_facts_info(&facts, reply->str, reply->len);
+	pg_atomic_write_u64(&server->memory_used, Max(facts.used_memory, 0));
+	pg_atomic_write_u64(&server->memory_max, Max(facts.maxmemory, 0));
 }
 
 void
