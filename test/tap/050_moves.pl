@@ -167,6 +167,11 @@ check_journal($node, 'postgres', 'after the load');
 
 # ---- afterwards ----
 
+# The short ones may have a few seconds left.
+poll_until($node, 'postgres', <<'SQL');
+SELECT NOT EXISTS (SELECT FROM auction.standings
+ WHERE status = 'open' AND ends_at < now() + interval '1 hour')
+SQL
 my @open = split /\n/,
   sql("SELECT id FROM auction.standings WHERE status = 'open' ORDER BY id");
 cmp_ok(scalar(@open), '>', 25, scalar(@open) . ' auctions are open');
