@@ -332,6 +332,8 @@ extern const char *auc_router_instance(char *text);
 /* router_gap.c */
 /* The log has nothing of the positions behind the tail's end up to "to". */
 extern void auc_router_gap_found(AucRouterLane *rl, uint64 to);
+/* There is none any more: it is skipped, or the log is given up. */
+extern void auc_router_gap_forget(AucRouterLane *rl);
 extern void auc_router_gap_tend(AucRouterLane *rl, TimestampTz now);
 
 /* router_append.c */

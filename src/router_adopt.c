@@ -7,7 +7,8 @@
  * another database's; then all keys of the lane are deleted, and it begins
  * anew, behind the positions that may have been given.  A recovering lane
  * whose Redis is away does so without Redis; when that is back, the log it
- * then has is deleted.
+ * then has is deleted.  So does one that stands before a gap, or still reads.
+ * A request for a lane that was taken meanwhile is of no use any more.
  */
 #include "postgres.h"
 
@@ -48,6 +49,29 @@ note_request(AucRouterLane *rl, bool give_up_log, TimestampTz at,
 					give_up_log ? ", who gives its log up" : "")));
 }
 
+/*
+ * A request for a lane that is taken already.  While it recovers, its log can
+ * still be given up: it is taken anew.  Else there is nothing to insist on, nor
+ * may there be later, by this router or the next: the log may be needed then.
+ */
+static void
+settle_taken(AucRouterLane *rl)
+{
+	if (rl->insist == AUC_INSIST_GIVE_UP &&
+		(rl->phase == AUC_PHASE_READING || rl->phase == AUC_PHASE_APPLYING))
+	{
+		auc_router_gap_forget(rl);
+		rl->reading = false;
+		rl->phase = AUC_PHASE_NONE;
+		return;
+	}
+	ereport(LOG,
+			(errmsg("lane %d of server \"%s\" is taken already: the request to adopt it is not needed",
+					rl->lane_id, NameStr(rl->router->server->name))));
+	auc_router_adopt_done(rl);
+	auc_router_store_term(rl, false, 0);
+}
+
 static void
 read_all(AucRouter *router)
 {
@@ -75,9 +99,8 @@ read_all(AucRouter *router)
 	auc_worker_xact_commit();
 }
 
-/* Once a second. */
-void
-auc_router_adopt_upkeep(AucRouter *router)
+static bool
+may_be_asked_for(AucRouter *router)
 {
 	for (int i = 0; i < router->nlanes; i++)
 	{
@@ -85,11 +108,22 @@ auc_router_adopt_upkeep(AucRouter *router)
 
 		if (state != AUC_LANE_NORMAL && state != AUC_LANE_RETURNING &&
 			state != AUC_LANE_UNKNOWN)
-		{
-			read_all(router);
-			return;
-		}
+			return true;
 	}
+	return false;
+}
+
+/* Once a second. */
+void
+auc_router_adopt_upkeep(AucRouter *router)
+{
+	if (!may_be_asked_for(router))
+		return;
+	read_all(router);
+	for (int i = 0; i < router->nlanes; i++)
+		if (router->lanes[i].insist != AUC_INSIST_NOT &&
+			router->lanes[i].phase >= AUC_PHASE_READING)
+			settle_taken(&router->lanes[i]);
 }
 
 /* It is taken, or cannot be. */

@@ -48,8 +48,8 @@ auc_router_gap_found(AucRouterLane *rl, uint64 to)
 					 rl->lane_id)));
 }
 
-static void
-no_gap(AucRouterLane *rl)
+void
+auc_router_gap_forget(AucRouterLane *rl)
 {
 	rl->gap_to = 0;
 	pg_atomic_write_u64(&rl->lane->gap_to, 0);
@@ -81,7 +81,7 @@ auc_router_gap_tend(AucRouterLane *rl, TimestampTz now)
 			 errdetail("Bids that were accepted there are lost; auctions that go on behind one are quarantined.")));
 	pfree(by);
 	pfree(reason);
-	no_gap(rl);
+	auc_router_gap_forget(rl);
 	auc_router_lane_publish(rl);
 	rl->logged_off = rl->writer.end;
 	auc_router_lane_confirm(rl, rl->writer.last);

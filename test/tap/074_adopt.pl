@@ -87,6 +87,32 @@ wait_applied($node, 'postgres');
 check_journal($node, 'postgres', 'a log given up');
 wait_shown($node, 'postgres', $redis, $id);
 
+# ---- a lane that stands before a gap ----
+
+sql('SELECT auction.pause_drain()');
+bid() for 1 .. 3;
+my $entries = $redis->cli('XREVRANGE', '{auction:1}:log', '+', '-', 'COUNT', 2);
+my ($lost) = $entries =~ /^(\d+-0)$(?!.*^\d+-0$)/ms;
+$node->stop('immediate');
+is($redis->cli('XDEL', '{auction:1}:log', $lost), '1', 'the log loses a bid');
+$node->start;
+poll('a gap', sub { return lane('gap_to') ne ''; });
+is(sql("SELECT auction.adopt_lanes('redis1')"),
+	'1', 'a lane that is taken already is adopted');
+poll('it is said',
+	sub { return slurp_file($node->logfile) =~ /is taken already: the request/; });
+is(lane('state, gap_to IS NULL'), 'recovering|f', '... it stands where it stood');
+is(give_up(), '1', 'its log is given up');
+wait_lanes($node, 'postgres', 'normal');
+is(lane('gap_to'), '', '... there is no gap any more');
+is(lane('possible_loss_after + 1'),
+	$lost =~ s/-0//r, '... what may be lost is said');
+is(bid(), 't|redis', '... bids go on');
+like($redis->cli('XRANGE', '{auction:1}:log', '-', '+', 'COUNT', '1'),
+	qr/jump/, '... in a new log');
+wait_applied($node, 'postgres');
+check_journal($node, 'postgres', 'given up before a gap');
+
 # ---- the extension is dropped and made again ----
 
 sql('DROP EXTENSION auction CASCADE');
