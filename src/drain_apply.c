@@ -147,6 +147,14 @@ read_row(AucDrainLane *dl, AucStore *store, int64 auction_id)
 	return entry;
 }
 
+/* Bids that an auction has before this record. */
+static int64
+bids_before(const AucRecord *record)
+{
+	return auc_record_is_bid(record) ? record->bid_no - 1 :
+		record->state.bid_count;
+}
+
 static AucDrainRow *
 row_of(AucDrainLane *dl, AucStore *store, const AucRecord *record)
 {
@@ -161,8 +169,7 @@ row_of(AucDrainLane *dl, AucStore *store, const AucRecord *record)
 	 */
 	else if (!entry->dirty &&
 			 (entry->row.state.status == AUC_STATUS_QUARANTINED ||
-			  (auc_record_is_bid(record) &&
-			   record->bid_no != entry->row.state.bid_count + 1)))
+			  bids_before(record) != entry->row.state.bid_count))
 		entry = read_row(dl, store, record->auction_id);
 	if (entry == NULL)
 		ereport(ERROR,
@@ -170,6 +177,31 @@ row_of(AucDrainLane *dl, AucStore *store, const AucRecord *record)
 				 errmsg("auction %lld does not exist",
 						(long long) record->auction_id)));
 	return entry;
+}
+
+/*
+ * Bids between this record and what is applied were given up with a gap; its
+ * state has them, so that a close or a move would bring them into the row.
+ */
+static void
+check_follows(const AucRecord *record, const AucState *state)
+{
+	if (bids_before(record) == state->bid_count)
+		return;
+	if (auc_record_is_bid(record))
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("bid %lld of auction %lld does not follow bid %lld",
+						(long long) record->bid_no,
+						(long long) record->auction_id,
+						(long long) state->bid_count)));
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("%s of auction %lld behind bid %lld does not follow bid %lld",
+					record->kind == AUC_RECORD_CLOSE ? "close" : "move",
+					(long long) record->auction_id,
+					(long long) record->state.bid_count,
+					(long long) state->bid_count)));
 }
 
 /* Returns true if the record's bid is to be inserted into the journal. */
@@ -192,14 +224,7 @@ apply_record(AucDrainLane *dl, AucStore *store, const AucRecord *record)
 				(errcode(ERRCODE_CHECK_VIOLATION),
 				 errmsg("auction %lld is not on route \"redis\"",
 						(long long) record->auction_id)));
-	if (auc_record_is_bid(record) &&
-		record->bid_no != entry->row.state.bid_count + 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_CHECK_VIOLATION),
-				 errmsg("bid %lld of auction %lld does not follow bid %lld",
-						(long long) record->bid_no,
-						(long long) record->auction_id,
-						(long long) entry->row.state.bid_count)));
+	check_follows(record, &entry->row.state);
 	entry->row.state = record->state;
 	if (record->kind == AUC_RECORD_MOVE)
 		auc_drain_move(dl, entry, record);

@@ -201,6 +201,50 @@ cmp_ok(lane('applied'), '>', $last, '... positions go on behind');
 sql("SELECT auction.rebuild_redis('redis1')");
 is( sql("SELECT a.item FROM auction.audit($whole) a"),
 	'possible loss', 'row, bids and Redis agree, a loss stays possible');
+
+# ---- a close, and a move, behind a lost bid ----
+
+my $closes = auction_on($lane);
+my $moves = auction_on($lane);
+my $stays = auction_on($lane);
+bid($_, 10) foreach ($closes, $moves, $stays);
+wait_applied($node, 'postgres');
+sql('SELECT auction.pause_drain()');
+my @lost = map { bid($_, 20) } ($closes, $moves);
+my $published = lane('published');
+my @psql = (
+	start_psql($node, 'postgres', "SELECT auction.close_auction($closes)"),
+	start_psql($node, 'postgres', "SELECT auction.close_auction($stays)"),
+	start_psql($node, 'postgres',
+		"SELECT auction.set_route($moves, 'table')"));
+poll_until($node, 'postgres', "SELECT confirmed = $published + 3"
+	  . " FROM auction.stat_lanes WHERE lane_id = $lane");
+crash_and_lose(@lost);
+finish_psql($_) foreach @psql;
+poll_until($node, 'postgres', "SELECT gap_to IS NOT NULL"
+	  . " FROM auction.stat_lanes WHERE lane_id = $lane");
+is(skip('a close and a move'), "$lost[0]|$lost[1]", 'skipped');
+wait_normal();
+wait_status($node, 'postgres', $stays, 'consolidated');
+is( sql("SELECT message FROM auction.dead_letters"
+		  . " WHERE auction_id IN ($closes, $moves) ORDER BY auction_id"),
+	"close of auction $closes behind bid 2 does not follow bid 1\n"
+	  . "move of auction $moves behind bid 2 does not follow bid 1",
+	'neither close nor move is applied');
+is( sql("SELECT status, route, price, bid_count FROM auction.standings"
+		  . " WHERE id IN ($closes, $moves) ORDER BY id"),
+	"quarantined|redis|10|1\nquarantined|redis|10|1",
+	'... and both auctions are as their bids are');
+for my $id ($closes, $moves)
+{
+	my $dead =
+	  sql("SELECT id FROM auction.dead_letters WHERE auction_id = $id");
+
+	sql("SELECT auction.discard_dead_letter($dead, 'bid 2 is lost')");
+	is(sql("SELECT auction.lift_quarantine($id, 'bid 2 is lost')"),
+		't', 'given up');
+}
+is(sql("SELECT auction.set_route($moves, 'table')"), 't', 'it can be moved');
 check_journal($node, 'postgres', 'in the end');
 
 done_testing();
