@@ -832,8 +832,9 @@ COMMENT ON FUNCTION auction.audit(bigint) IS
 'compares all that is known of an auction, as committed now, and names every '
 'difference, one a row; no row: all agree. Every bid is decided once more by '
 'the rules. status: error, a difference, or something that waits for a DBA; '
-'warning, not compared or perhaps lost. place: auctions, state (what '
-'auction.standings shows), journal, history, redis, lanes, dead_letters. '
+'warning, not compared, not shown in Redis yet, or perhaps lost. place: '
+'auctions, state (what auction.standings shows), journal, history, redis, '
+'lanes, dead_letters. '
 'expected and found: as text, NULL: nothing; hidden amounts are not shown. Of '
 'an open auction on route redis the bids wait for some milliseconds. No such '
 'auction: 42704; NULL: 22004';

@@ -189,7 +189,10 @@ note_copied(AucAudit *audit)
 					   text_column(row, 2), text_column(row, 3));
 }
 
-/* Its bids may be among the positions that its lane has stopped before. */
+/*
+ * Its bids may be among the positions that its lane has stopped before; not
+ * those of one that is over, whose close is behind them and applied.
+ */
 static void
 note_gap(AucAudit *audit)
 {
@@ -201,7 +204,7 @@ note_gap(AucAudit *audit)
 		return;
 	lane = auc_lane_find(MyDatabaseId, audit->row.lane_id);
 	if (lane >= 0 && auc_lane_gap(auc_lane(lane), &from, &to))
-		auc_audit_note(audit, true, "lanes", "gap", "none",
+		auc_audit_note(audit, audit->closed_at == 0, "lanes", "gap", "none",
 					   psprintf("positions " UINT64_FORMAT " to " UINT64_FORMAT,
 								from, to));
 }

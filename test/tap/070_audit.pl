@@ -96,14 +96,16 @@ differs_by('error: redis: leader: 6 | 5', 'leader', 'HSET', $hash, 'leader',
 differs_by("error: redis: leader: 6 | ", 'no leader', 'HSET', $hash, 'leader',
 	'');
 differs_by(
-	"error: redis: number of bids: 5 | 6\nerror: redis: book: complete | not complete",
+	"error: redis: number of bids: 5 | 6\nwarning: redis: not shown yet:  | its book is not complete",
 	'number of bids', 'HSET', $hash, 'bid_count', 6);
 differs_by('error: redis: status: open | c', 'status', 'HSET', $hash,
 	'status', 'c');
 differs_by('error: redis: state hash: numbers | something else',
 	'what is no number', 'HSET', $hash, 'price', 'x');
-differs_by('error: redis: book: complete | not complete',
+differs_by('warning: redis: not shown yet:  | its book is not complete',
 	'the mark of the book', 'HDEL', $hash, 'book');
+differs_by('warning: redis: not shown yet:  | its book is not complete',
+	'a book of before a retraction', 'HSET', $hash, 'retracted', 1);
 differs_by('error: redis: state hash: there | ', 'the hash', 'DEL', $hash);
 differs_by('error: redis: bidders in the book: 5 | 0', 'the book', 'DEL',
 	$book);
@@ -160,6 +162,20 @@ sql("SELECT auction.place_bid($id, 8, 700)");
 $redis->start;
 wait_lanes($node, 'postgres', 'normal');
 is(audit($id), '', 'Redis is back: no difference');
+
+# A change that was made at rest, and is to be shown yet.
+my $steward = worker_pid($node, 'postgres', 'steward');
+kill 'STOP', $steward;
+sql("SELECT auction.retract_bid($id, bid_count, 'x')"
+	  . " FROM auction._state WHERE auction_id = $id");
+is( audit($id),
+	'warning: redis: not shown yet:  | a change waits for the steward',
+	'a retraction that the steward has not shown is no difference');
+kill 'CONT', $steward;
+poll_until($node, 'postgres',
+	'SELECT NOT EXISTS (SELECT FROM auction._refresh)'
+	  . " AND NOT EXISTS (SELECT FROM auction.audit($id))");
+pass('... and shown, it is none');
 
 # ---- everything is lost: Redis was replaced by an empty one ----
 
