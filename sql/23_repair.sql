@@ -183,6 +183,12 @@ SELECT auction.lift_quarantine(23001, NULL);
 SELECT auction.lift_quarantine(23001, '');
 SELECT auction.lift_quarantine(230000, 'x');
 SELECT auction.lift_quarantine(23001, 'x');
+-- a dead letter of an auction that is not there can only be given up
+INSERT INTO auction.dead_letters (lane_id, position, auction_id, record, sqlstate, message)
+VALUES (1, 999999999, 230000, 'x', '23503', 'x');
+SELECT auction.retry_dead_letter(id) FROM auction.dead_letters WHERE auction_id = 230000;
+SELECT auction.discard_dead_letter(id, 'x') FROM auction.dead_letters WHERE auction_id = 230000;
+SELECT settled FROM auction.dead_letters WHERE auction_id = 230000;
 
 --
 -- A quarantine is lifted when the tables agree, and not before.

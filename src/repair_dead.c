@@ -114,18 +114,26 @@ read_letter(int64 id, Letter *letter)
 	letter->earliest = auc_statement_int64(0, 6);
 }
 
-/* Its auction's lock is held and the auction rests from here on. */
-static void
+/*
+ * Its auction's lock is held and the auction rests from here on.  false: there
+ * is no such auction, as after a restore to a time before it was created.
+ */
+static bool
 lock_letter(AucStore *store, int64 id, Letter *letter, AucRow *row)
 {
+	bool		found;
+
 	read_letter(id, letter);
-	auc_rest_seen(store, letter->auction_id, row);
+	found = auc_rest(store, letter->auction_id, row);
+	if (found)
+		auc_store_check_snapshot(store, row);
 	read_letter(id, letter);
 	if (letter->settled)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("dead letter %lld is settled already",
 						(long long) id)));
+	return found;
 }
 
 static int64
@@ -272,7 +280,8 @@ auction_retry_dead_letter(PG_FUNCTION_ARGS)
 	auc_bid_prevent("auction.retry_dead_letter()");
 	SPI_connect();
 	store = auc_store_open(true, RowExclusiveLock);
-	lock_letter(store, id, &letter, &row);
+	if (!lock_letter(store, id, &letter, &row))
+		auc_rest_unknown(letter.auction_id);
 	if (letter.earliest != id)
 		raise_unfit(&letter,
 					psprintf("Dead letter " INT64_FORMAT " of the auction is earlier and waits, too.",
@@ -309,7 +318,7 @@ auction_discard_dead_letter(PG_FUNCTION_ARGS)
 	auc_bid_prevent("auction.discard_dead_letter()");
 	SPI_connect();
 	store = auc_store_open(false, RowExclusiveLock);
-	lock_letter(store, id, &letter, &row);
+	(void) lock_letter(store, id, &letter, &row);
 	values[0] = Int64GetDatum(letter.auction_id);
 	values[1] = Int64GetDatum(id);
 	(void) auc_statement_run(&settle_discarded, values, SPI_OK_SELECT);
