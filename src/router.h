@@ -284,6 +284,8 @@ extern void auc_router_lane_disconnected(AucRouterLane *rl,
 										 const char *error);
 /* It is normal no more; "told": the log says so, and will say the end. */
 extern void auc_router_lane_note_degraded(AucRouterLane *rl, bool told);
+/* It is normal again; for how long it was not, microseconds. */
+extern int64 auc_router_lane_note_returned(AucRouterLane *rl);
 extern void auc_router_lane_turn(AucRouterLane *rl);
 extern void auc_router_lane_publish(AucRouterLane *rl);
 /* "hint" instead of what is said of keys that are not ours, or NULL. */

@@ -235,11 +235,8 @@ static void
 returned(AucRouterLane *rl)
 {
 	AucLane    *lane = rl->lane;
-	TimestampTz began = (TimestampTz) pg_atomic_read_u64(&lane->degraded_at);
-	int64		took = Max(GetCurrentTimestamp() - began, 1);
+	int64		took = auc_router_lane_note_returned(rl);
 
-	pg_atomic_write_u64(&lane->reappended, rl->reappended);
-	pg_atomic_write_u64(&lane->degraded_us, (uint64) took);
 	if (rl->told)
 		ereport(LOG,
 				(errmsg("lane %d of server \"%s\" is normal again after %.3f s: " UINT64_FORMAT " records were appended to the log afterwards",

@@ -360,6 +360,9 @@ lane_decides(AucRouter *router, AucRouterLane *rl, AucAnswerKind *refusal)
 				return false;
 			}
 			return rl->ready;
+		case AUC_LANE_RETURNING:
+			/* what is decided now would be committed before Redis has it */
+			return rl->ready && auc_guc_degraded;
 		default:
 			return rl->ready;
 	}

@@ -138,6 +138,20 @@ auc_router_lane_note_degraded(AucRouterLane *rl, bool told)
 	rl->told = told;
 }
 
+int64
+auc_router_lane_note_returned(AucRouterLane *rl)
+{
+	AucLane    *lane = rl->lane;
+	TimestampTz began = (TimestampTz) pg_atomic_read_u64(&lane->degraded_at);
+	int64		took = Max(GetCurrentTimestamp() - began, 1);
+
+	if (began == 0 || pg_atomic_read_u64(&lane->degraded_us) != 0)
+		return 0;
+	pg_atomic_write_u64(&lane->reappended, rl->reappended);
+	pg_atomic_write_u64(&lane->degraded_us, (uint64) took);
+	return took;
+}
+
 void
 auc_router_lane_disconnected(AucRouterLane *rl, const char *error)
 {
@@ -163,11 +177,14 @@ auc_router_lane_degrade(AucRouterLane *rl, const char *why, bool tell)
 
 	if (!auc_guc_degraded)
 	{
-		if (tell && !again)
+		if (tell)
 			ereport(LOG,
 					(errmsg("lane %d of server \"%s\" waits for Redis: bids are refused, because auction.degraded is off",
 							rl->lane_id, NameStr(rl->router->server->name)),
 					 errdetail("Redis: %s.", why)));
+		/* one that was returning may have records that the log has not */
+		pg_atomic_write_u64(&lane->apply_limit,
+							pg_atomic_read_u64(&lane->confirmed));
 		auc_lane_set_state(lane, AUC_LANE_WAITING);
 		return;
 	}

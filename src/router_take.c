@@ -25,6 +25,7 @@
 #include "errors.h"
 #include "miscadmin.h"
 #include "router.h"
+#include "settings.h"
 #include "utils/timestamp.h"
 
 /* Entries a read of the log asks for at a time; one has up to 1000 records. */
@@ -502,6 +503,16 @@ auc_router_begin_recovery(AucRouterLane *rl)
 	auc_router_lane_confirm(rl, rl->writer.last);
 }
 
+/* Nothing of it is to be applied that is not in the log. */
+static bool
+goes_on_normal(AucLane *lane)
+{
+	AucLaneState state = auc_lane_get_state(lane);
+
+	return state == AUC_LANE_WAITING ||
+		(state == AUC_LANE_FENCED && !auc_guc_degraded);
+}
+
 void
 auc_router_advance(AucRouterLane *rl)
 {
@@ -542,8 +553,9 @@ auc_router_advance(AucRouterLane *rl)
 			auc_router_lane_confirm(rl, rl->log_last);
 			rl->drain_due = true;
 			rl->phase = AUC_PHASE_APPENDING;
-			if (auc_lane_get_state(rl->lane) == AUC_LANE_WAITING)
+			if (goes_on_normal(rl->lane))
 			{
+				(void) auc_router_lane_note_returned(rl);
 				auc_lane_set_state(rl->lane, AUC_LANE_NORMAL);
 				auc_router_lane_confirm(rl, rl->log_last);
 			}

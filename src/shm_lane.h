@@ -20,7 +20,8 @@
  * Positions: applied <= confirmed <= published, but in a degraded lane
  * confirmed stays behind.  The drain applies a record only if its position is
  * <= apply_limit (rule 7): the router keeps apply_limit = confirmed while the
- * lane is normal or recovering, and PG_UINT64_MAX while it is degraded.
+ * lane is normal, recovering or waiting, and PG_UINT64_MAX while it is
+ * degraded or returning.
  */
 #ifndef AUC_SHM_LANE_H
 #define AUC_SHM_LANE_H
@@ -39,13 +40,14 @@
  *   NORMAL -> DEGRADED     Redis does not answer
  *   DEGRADED -> RETURNING  connected, lane taken, appending what Redis lacks
  *   RETURNING -> NORMAL    the log has all of the tail
- *   RETURNING -> DEGRADED  Redis went away again
+ *   RETURNING -> DEGRADED  Redis went away again, or WAITING, as below
  *   NORMAL -> WAITING      Redis does not answer, and auction.degraded is off
  *   WAITING -> NORMAL      connected, lane taken, log compared
  *   any -> FENCED          Redis holds the lane for somebody else, or its log
  *                          cannot be ours
  *   FENCED -> RECOVERING   a new connection could take the lane, which was ...
- *   FENCED -> RETURNING    ... or was not recovering when it was fenced
+ *   FENCED -> RETURNING    ... or was not recovering when it was fenced;
+ *                          NORMAL, if auction.degraded is off
  * A new router (the old one died) starts from the state it finds.
  */
 typedef enum AucLaneState

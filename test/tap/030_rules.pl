@@ -324,9 +324,37 @@ wait_lanes($node, 'postgres', 'normal');
 my $bids = () = $redis->cli('XRANGE', $log, "$next-0", '+') =~ /^bid /mg;
 is($bids, lane('published') - $next + 1, '... from which it gets all of them');
 leave_redis();
+
+# auction.degraded is turned off meanwhile: what is returned to says nothing yet
+sql('SELECT auction.pause_drain()');
+$back = start_psql($node, 'postgres', place($id, ++$price));
+poll_until($node, 'postgres',
+	'SELECT backlog_records = 1 FROM auction.stat_lanes');
+sql('ALTER SYSTEM SET auction.degraded = off');
+$node->reload;
+poll('refused',
+	sub { return sql_error($node, 'postgres', place($id, $price + 1)) eq 'RB006'; });
+append_to_file($hold, '');
+sql("ALTER SERVER redis1 OPTIONS (SET host '$path')");
+wait_lanes($node, 'postgres', 'returning');
+my $undecided = start_psql($node, 'postgres', place($id, $price + 1));
+wait_waiting($node, 'postgres', 2);
+leave_redis();
+wait_lanes($node, 'postgres', 'waiting');
+like((finish_psql($undecided))[1],
+	qr/RB006|waits for Redis/, 'auction.degraded off, returning: nothing is decided');
+like((finish_psql($back))[1], qr/RB003/, '... nor told of what was before');
 stop_proxy();
+unlink $hold;
 return_to_redis();
 wait_lanes($node, 'postgres', 'normal');
+is(lane('degraded_seconds > 0 AND reappended IS NOT NULL'),
+	't', '... until it is normal');
+sql('SELECT auction.resume_drain()');
+wait_applied($node, 'postgres');
+is(recorded($price) . recorded($price + 1), '10', '... which is recorded then');
+sql('ALTER SYSTEM RESET auction.degraded');
+$node->reload;
 
 # ---- rule 9: the log is compared with the tail by content ----
 

@@ -43,6 +43,15 @@ is(sql("SELECT auction.adopt_lanes('redis1')"),
 
 sql('ALTER SYSTEM SET auction.degraded = off');
 $node->reload;
+my $uuid = $redis->cli('HGET', $term, 'uuid');
+$redis->cli('HSET', $term, 'uuid', 'another');
+$redis->cli('CLIENT', 'KILL', 'TYPE', 'normal');
+wait_lanes($node, 'postgres', 'fenced');
+$redis->cli('HSET', $term, 'uuid', $uuid);
+$redis->cli('CLIENT', 'KILL', 'TYPE', 'normal');
+wait_lanes($node, 'postgres', 'normal');
+is(lane('degraded_at'), '',
+	'auction.degraded is off: a lane that was fenced does not return');
 $redis->kill9;
 wait_lanes($node, 'postgres', 'waiting');
 is(bid_error(), 'RB006', 'auction.degraded is off: bids are refused');
