@@ -84,12 +84,18 @@ auc_request_in_journal(const AucRequestKey *key)
 	return auc_store_find_request(key, NULL, &bid);
 }
 
+/*
+ * Under the auction's lock nobody else has an uncommitted bid on it, nor
+ * commits one, so no snapshot is needed to see those of one moment.  With one,
+ * a SERIALIZABLE transaction would lock the page of the index that it has read,
+ * and with that the bids of other auctions there.
+ */
 bool
 auc_request_look_in(const AucRow *row, const AucRequestKey *key,
 					AucRequestBid *bid)
 {
 	return row->consolidated ? look_in_history(key, bid) :
-		auc_store_find_request(key, NULL, bid);
+		auc_store_find_request(key, SnapshotSelf, bid);
 }
 
 AucLook

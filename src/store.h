@@ -101,9 +101,10 @@ typedef struct AucRequestBid
 } AucRequestBid;
 
 /*
- * The accepted bid with the request id in the journal under "snapshot" (NULL:
- * a fresh one), the first one if several users gave the same; false: there is
- * none.  Needs no store: a bid on route redis reads nothing else.
+ * The accepted bid with the request id in the journal under "snapshot", which
+ * is registered or SnapshotSelf (NULL: a fresh one), the first one if several
+ * users gave the same; false: there is none.  Needs no store: a bid on route
+ * redis reads nothing else.
  */
 extern bool auc_store_find_request(const AucRequestKey *key, Snapshot snapshot,
 								   AucRequestBid *bid);

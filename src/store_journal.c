@@ -258,6 +258,7 @@ auc_store_find_request(const AucRequestKey *key, Snapshot snapshot,
 	pg_uuid_t	uuid;
 	ScanKeyData keys[2];
 	IndexScanDesc scan;
+	bool		fresh = snapshot == NULL;
 	bool		found;
 
 	memcpy(uuid.data, key->request_id, UUID_LEN);
@@ -265,13 +266,14 @@ auc_store_find_request(const AucRequestKey *key, Snapshot snapshot,
 				Int64GetDatum(key->auction_id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(&uuid));
-	snapshot = RegisterSnapshot(snapshot != NULL ? snapshot :
-								GetLatestSnapshot());
+	if (fresh)
+		snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan = auc_index_beginscan(rel, index, snapshot, 2);
 	index_rescan(scan, keys, 2, NULL, 0);
 	found = first_request(scan, rel, key, bid);
 	index_endscan(scan);
-	UnregisterSnapshot(snapshot);
+	if (fresh)
+		UnregisterSnapshot(snapshot);
 	relation_close(index, NoLock);
 	relation_close(rel, NoLock);
 	return found;
