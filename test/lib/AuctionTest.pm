@@ -33,7 +33,7 @@ our @EXPORT = qw(
   wait_workers wait_lanes wait_applied wait_status wait_gone
   start_bidders stop_bidders finish_bidders check_answers check_auctions
   check_journal price_sql shown wait_shown sql_error ask restart_killed start_psql
-  finish_psql wait_waiting wait_rest
+  finish_psql open_session end_session wait_waiting wait_rest stand_still go_on
 );
 
 my $test_dir = dirname(dirname(abs_path(__FILE__)));
@@ -609,6 +609,47 @@ sub finish_psql
 	chomp $psql->{out};
 	return ($psql->{out}, $psql->{err});
 }
+
+# A session in which the statements have been run, and that stays.
+sub open_session
+{
+	my ($node, $db, $statements) = @_;
+	my $session = { in => "$statements\n\\echo ready\n", out => '', err => '' };
+
+	$session->{run} = IPC::Run::start(
+		[
+			'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db)
+		],
+		'<', \$session->{in}, '>', \$session->{out}, '2>', \$session->{err},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	$session->{run}->pump
+	  until $session->{out} =~ /^ready$/m || $session->{err} ne '';
+	croak $session->{err} if $session->{err} ne '';
+	return $session;
+}
+
+sub end_session
+{
+	my ($session, $statement) = @_;
+
+	$session->{in} .= "$statement\n\\q\n";
+	$session->{run}->finish;
+	croak "$statement: $session->{err}" if $session->{err} ne '';
+	return;
+}
+
+# Until a process is stopped indeed.
+sub stand_still
+{
+	my ($pid) = @_;
+
+	kill 'STOP', $pid;
+	poll('it stands still',
+		sub { return slurp_file("/proc/$pid/stat") =~ /\) T /; });
+	return $pid;
+}
+
+sub go_on { return kill 'CONT', @_; }
 
 # Until the worker has used no processor time for a while: one that turns
 # without need never does.

@@ -6,7 +6,6 @@ use warnings;
 
 use AuctionTest;
 use IO::Socket::UNIX;
-use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -20,6 +19,7 @@ my $redis = start_redis();
 attach($node, 'postgres', $redis, lanes => 1);
 
 sub sql { return $node->safe_psql('postgres', @_); }
+sub session { return open_session($node, 'postgres', @_); }
 sub auction { return new_auction($node, 'postgres', route => "'redis'", @_); }
 sub key { return "{auction:1}:auction:$_[0]"; }
 sub book_key { return "{auction:1}:book:$_[0]"; }
@@ -82,31 +82,6 @@ sub consolidates
 	return;
 }
 
-# A session in which the statements have been run, and that stays.
-sub open_session
-{
-	my ($statements) = @_;
-	my $s = { in => "$statements\n\\echo ready\n", out => '', err => '' };
-
-	$s->{run} = IPC::Run::start(
-		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
-			$node->connstr('postgres') ],
-		'<', \$s->{in}, '>', \$s->{out}, '2>', \$s->{err},
-		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
-	$s->{run}->pump until $s->{out} =~ /^ready$/m || $s->{err} ne '';
-	die $s->{err} if $s->{err} ne '';
-	return $s;
-}
-
-sub end_session
-{
-	my ($s, $statement) = @_;
-
-	$s->{in} .= "$statement\n\\q\n";
-	$s->{run}->finish;
-	return;
-}
-
 # ---- (j) a book that has to wait for the drain keeps no other waiting ----
 
 sub others_are_rebuilt
@@ -149,7 +124,7 @@ SELECT count(*) FROM auction.place_bids(ARRAY(
 	FROM generate_series($ids[0], $ids[-1]) a, generate_series(1, 3) i
 	ORDER BY a, i))
 SQL
-	my $session = open_session('BEGIN; ' . retract_sql($ids[0], 3) . ';');
+	my $session = session('BEGIN; ' . retract_sql($ids[0], 3) . ';');
 	poll_until($node, 'postgres', "SELECT string_agg(DISTINCT status, ' ')"
 		  . " FROM auction.standings WHERE $others", 'consolidated');
 	is( sql("SELECT status, ends_at < now() FROM auction.standings"

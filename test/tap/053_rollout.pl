@@ -5,7 +5,6 @@ use strict;
 use warnings;
 
 use AuctionTest;
-use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -18,6 +17,7 @@ my $redis = start_redis();
 attach($node, 'postgres', $redis, lanes => 2);
 
 sub sql { return $node->safe_psql('postgres', @_); }
+sub session { return open_session($node, 'postgres', @_); }
 
 # So many auctions from the id "first" on, or on the route.
 sub enter
@@ -52,32 +52,6 @@ sub on_redis
 {
 	return split /\n/, sql('SELECT id FROM auction.standings'
 		  . " WHERE route = 'redis' AND pinned IS NULL ORDER BY id");
-}
-
-# A session in which the statements have been run, and that stays.
-sub open_session
-{
-	my ($statements) = @_;
-	my $s = { in => "$statements\n\\echo ready\n", out => '', err => '' };
-
-	$s->{run} = IPC::Run::start(
-		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
-			$node->connstr('postgres') ],
-		'<', \$s->{in}, '>', \$s->{out}, '2>', \$s->{err},
-		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
-	$s->{run}->pump until $s->{out} =~ /^ready$/m || $s->{err} ne '';
-	die $s->{err} if $s->{err} ne '';
-	return $s;
-}
-
-sub end_session
-{
-	my ($s, $statement) = @_;
-
-	$s->{in} .= "$statement\n\\q\n";
-	$s->{run}->finish;
-	is($s->{err}, '', "$statement: no error");
-	return;
 }
 
 # Until the rollout has nothing left to move but what is held, which it leaves.
@@ -189,12 +163,12 @@ check_answers($node, 'postgres', $burst);
 
 # ---- a transaction that was under way when the rollout changed ----
 
-my $insert = open_session(<<'SQL');
+my $insert = session(<<'SQL');
 BEGIN;
 INSERT INTO auction.auctions (id, seller_id, ends_at)
 VALUES (1004, 0, now() + interval '1 day');
 SQL
-my $unpin = open_session('BEGIN; SELECT auction.unpin_route(1);');
+my $unpin = session('BEGIN; SELECT auction.unpin_route(1);');
 set_rollout(100);
 poll_until($node, 'postgres',
 	"SELECT to_move = 0 AND moved > 0 FROM auction.rollout");
@@ -210,7 +184,7 @@ is( sql('SELECT id, route FROM auction.standings WHERE id IN (1, 1004)'
 
 # A pin to table, not yet committed, is not seen; its auction comes back to
 # where it is pinned.
-my $pin = open_session(<<'SQL');
+my $pin = session(<<'SQL');
 SET client_min_messages = warning;
 BEGIN;
 SELECT auction.pin_route(1004, 'table');
@@ -227,7 +201,7 @@ is( sql('SELECT route, pinned FROM auction.standings WHERE id = 1004'),
 
 set_rollout(0);
 wait_done();
-my $holder = open_session('BEGIN; SELECT auction.place_bid(300, 77777, 1000000);');
+my $holder = session('BEGIN; SELECT auction.place_bid(300, 77777, 1000000);');
 set_rollout(100);
 wait_left(1);
 is(sql('SELECT route FROM auction.standings WHERE id = 300'),
@@ -248,7 +222,7 @@ set_rollout(0);
 wait_done();
 sql("INSERT INTO auction.auctions (id, seller_id, ends_at, route)"
 	  . " VALUES (1005, 0, now() + interval '2 s', 'table')");
-my $table = open_session('BEGIN; LOCK TABLE auction.auctions IN SHARE MODE;');
+my $table = session('BEGIN; LOCK TABLE auction.auctions IN SHARE MODE;');
 set_rollout(100);
 poll_until($node, 'postgres', 'SELECT failed > 0 FROM auction.rollout');
 wait_status($node, 'postgres', 1005, 'consolidated');
@@ -330,7 +304,7 @@ is( sql('SELECT percent, why, moved > 0 FROM auction.rollout'),
 
 # ---- one after the other ----
 
-my $first = open_session('BEGIN; CALL auction.set_rollout(10);');
+my $first = session('BEGIN; CALL auction.set_rollout(10);');
 my $second = start_psql($node, 'postgres', 'CALL auction.set_rollout(20)');
 poll_until($node, 'postgres',
 	"SELECT count(*) = 1 FROM pg_locks WHERE NOT granted");

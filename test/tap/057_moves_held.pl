@@ -42,18 +42,6 @@ sub pid_of
 		  . " AND pid <> pg_backend_pid() AND query LIKE '%$part%'");
 }
 
-# Until a process is stopped indeed.
-sub hold
-{
-	my ($pid) = @_;
-
-	kill 'STOP', $pid;
-	poll('it stands still',
-		sub { return slurp_file("/proc/$pid/stat") =~ /\) T /; });
-	return $pid;
-}
-sub let_go { return kill 'CONT', @_; }
-
 # Tests: that the auction goes on, and ends well.
 sub check_end
 {
@@ -97,12 +85,12 @@ bid($id, 1, 10);
 sql('SELECT auction.pause_drain()');
 my $mover = start("SELECT auction.set_route($id, 'table')");
 wait_waiting($node, 'postgres', 1);
-my $pid = hold(pid_of("set_route($id"));
+my $pid = stand_still(pid_of("set_route($id"));
 sql('SELECT auction.resume_drain()');
 poll_until($node, 'postgres',
 	"SELECT route = 'table' FROM auction.standings WHERE id = $id");
 is(move($id, 'redis'), 't', 'somebody moves it back before its caller looks');
-let_go($pid);
+go_on($pid);
 is((finish_psql($mover))[0], 't', '... who is told that he has moved it');
 is(sql("SELECT string_agg(to_route, ' ' ORDER BY id) FROM auction.route_log"
 		  . " WHERE auction_id = $id"),
@@ -123,13 +111,13 @@ my $bid = start(sprintf $bid_sql, $id, 2, 20);
 wait_waiting($node, 'postgres', 2);
 # what is asked for later is answered: so that bid has its answer, too
 is(sql("SELECT price FROM auction.standing($id)"), '10', 'moving: still seen');
-my $router = hold(worker_pid($node, 'postgres', 'router'));
+my $router = stand_still(worker_pid($node, 'postgres', 'router'));
 sql('SELECT auction.resume_drain()');
 ok(eval {
 		poll_until($node, 'postgres', 'SELECT route, bid_count'
 			  . " FROM auction.standings WHERE id = $id", 'table|2');
 	}, 'the bid needs no router any more');
-let_go($router);
+go_on($router);
 is((finish_psql($bid))[0], 't|2|20|table', '... it is done');
 is((finish_psql($mover))[0], 't', '... and so is the move');
 check_end($id, 'behind a move');
@@ -143,11 +131,11 @@ $redis->freeze;
 $bid = start(sprintf $bid_sql, $id, 2, 20);
 poll_until($node, 'postgres',
 	'SELECT published > confirmed FROM auction.stat_lanes');
-$pid = hold(pid_of("place_bid($id"));
+$pid = stand_still(pid_of("place_bid($id"));
 is(sql("SELECT pg_cancel_backend($pid)"), 't', 'cancelled');
 $redis->thaw;
 is(bid($other, 1, 10), 't|1|10|redis', 'a later bid is answered');
-let_go($pid);
+go_on($pid);
 is((finish_psql($bid))[0], 't|2|20|redis', 'the one before it, too');
 check_end($id, 'cancelled');
 
@@ -171,7 +159,7 @@ check_end($id, 'live');
 
 # Its keys are removed; before the steward has noted that, it has been on redis
 # again, and its keys are there.
-my $steward = hold(worker_pid($node, 'postgres', 'steward'));
+my $steward = stand_still(worker_pid($node, 'postgres', 'steward'));
 my ($key) = keys_of($other);
 sql(<<"SQL");
 UPDATE auction._state SET keys_left = true WHERE auction_id = $other;
@@ -180,7 +168,7 @@ UPDATE auction._state SET moved_at = clock_timestamp() WHERE auction_id = $other
 PREPARE TRANSACTION 'moved again';
 SQL
 $redis->cli('HSET', $key, 'price', '10');
-let_go($steward);
+go_on($steward);
 $id = on_redis();
 is(move($id, 'table'), 't', 'the steward is woken');
 poll_until($node, 'postgres', <<"SQL");

@@ -55,18 +55,6 @@ sub cut_off
 		'SET statement_timeout = ' . ($ms // 200) . "; $query");
 }
 
-# Until a process is stopped indeed.
-sub hold
-{
-	my ($pid) = @_;
-
-	kill 'STOP', $pid;
-	poll('it stands still',
-		sub { return slurp_file("/proc/$pid/stat") =~ /\) T /; });
-	return $pid;
-}
-sub let_go { return kill 'CONT', @_; }
-
 sub end_router
 {
 	my $pid = worker_pid($node, 'postgres', 'router');
@@ -88,7 +76,7 @@ sub recorded
 
 my $id = on_redis();
 is(bid($id, 10, 1), 't|1', 'a bid');
-hold(my $router = worker_pid($node, 'postgres', 'router'));
+stand_still(my $router = worker_pid($node, 'postgres', 'router'));
 is(cut_off(place($id, 20, 2)), 'RB002',
 	'the router stands still: not recorded, at the timeout');
 is( sql_error(
@@ -103,7 +91,7 @@ is( sql_error(
 	'... nobody says what became of it');
 is(what($id, 1), 't|1', '... but of what is in the journal');
 is(bid($id, 10, 1), 't|1', '... which is also told again');
-let_go($router);
+go_on($router);
 is(what($id, 2), 'f|not_recorded', 'the router goes on: it was not recorded');
 is(bid($id, 20, 2), 't|2', '... and is accepted when it comes again');
 
@@ -240,7 +228,7 @@ is(many($held), '20000|1|20000|20000', '... and as they are applied');
 sub meanwhile
 {
 	my ($auction, $amount, $n, $function) = @_;
-	my $held = hold(worker_pid($node, 'postgres', 'router'));
+	my $held = stand_still(worker_pid($node, 'postgres', 'router'));
 	my $fill = start('SELECT count(*) FROM auction.place_bids(ARRAY(SELECT ROW'
 		  . "($many, 7, 1, NULL, NULL)::auction.bid_request"
 		  . ' FROM generate_series(1, 64)))');
@@ -249,11 +237,11 @@ sub meanwhile
 	wait_waiting($node, 'postgres', 2);
 	my $pid = sql('SELECT pid FROM pg_stat_activity WHERE state = \'active\''
 		  . " AND query LIKE '%place_bid($auction,%' AND pid <> pg_backend_pid()");
-	hold($pid);
-	let_go($held);
+	stand_still($pid);
+	go_on($held);
 	is((finish_psql($fill))[0], '64', 'the slots are free again');
 	$function->();
-	let_go($pid);
+	go_on($pid);
 	return (finish_psql($late))[0];
 }
 
