@@ -69,42 +69,66 @@ check_not_mine(int64 auction_id, const AucRouteHint *hint)
 			 errhint("Commit before you bid.")));
 }
 
-/* Rule 16: was it accepted before?  What its router remembers aside. */
-static bool
-accepted_before(const AucBid *bid, AucBidResult *result)
+/* In PG_CATCH: counted and ERROR if it was a cancel or timeout; else returns. */
+static void
+given_up(MemoryContext context, AucHandOver *hand_over, AucAnswerKind answer)
 {
+	if (geterrcode() != ERRCODE_QUERY_CANCELED)
+		return;
+	hand_over->answer = answer;
+	auc_track_hand_over(1, hand_over);
+	auc_bid_cancelled(context, hand_over, answer, 0, 1);
+}
+
+/*
+ * Rule 16: was it accepted before?  What its router remembers aside.
+ * "in_journal": only as far as the journal knows.
+ */
+static bool
+accepted_before(const AucBid *bid, AucHandOver *hand_over, bool in_journal,
+				AucBidResult *result)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile AucAnswerKind if_given_up = AUC_ANSWER_RESUBMIT;
 	AucRequestKey key;
 	AucRequestBid found;
 	AucRow		row;
 
 	auc_request_key(bid, &key);
-	if (auc_request_look(&key, &row, &found) != AUC_LOOK_FOUND)
+	PG_TRY();
+	{
+		CHECK_FOR_INTERRUPTS();
+		if ((!in_journal || auc_request_in_journal(&key)) &&
+			auc_request_look(&key, &row, &found) == AUC_LOOK_FOUND)
+		{
+			/* it is there, but perhaps not safe there */
+			if_given_up = AUC_ANSWER_UNKNOWN;
+			auc_request_await_flushed(bid->auction_id, &found);
+		}
+	}
+	PG_CATCH();
+	{
+		given_up(context, hand_over, if_given_up);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (if_given_up == AUC_ANSWER_RESUBMIT)
 		return false;
-	auc_request_await_flushed(bid->auction_id, &found);
 	auc_request_repeat(&row, &found, result);
 	return true;
 }
 
-/* The same, as far as the journal knows: for every bid with a request id. */
-static bool
-accepted_in_journal(const AucBid *bid, AucBidResult *result)
-{
-	AucRequestKey key;
-
-	auc_request_key(bid, &key);
-	return auc_request_in_journal(&key) && accepted_before(bid, result);
-}
-
 /* If it was accepted before the auction was over, that may be in history. */
 static void
-look_behind_end(const AucBid *bid, AucBidResult *result)
+look_behind_end(const AucBid *bid, AucHandOver *hand_over,
+				AucBidResult *result)
 {
 	AucReason	reason = result->verdict.reason;
 
 	if (bid->has_request_id && (reason == AUC_REASON_CLOSED ||
 								reason == AUC_REASON_CANCELLED ||
 								reason == AUC_REASON_QUARANTINED))
-		(void) accepted_before(bid, result);
+		(void) accepted_before(bid, hand_over, false, result);
 }
 
 static void
@@ -127,7 +151,7 @@ fill_hand_over(const AucBid *bid, int lane_id, uint64 look,
 
 /* It moves: what comes behind that, this bid too, is not recorded. */
 static void
-await_move(const AucHandOver *hand_over)
+await_move(AucHandOver *hand_over)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -138,7 +162,7 @@ await_move(const AucHandOver *hand_over)
 	}
 	PG_CATCH();
 	{
-		auc_bid_cancelled(context, hand_over, 0, 1);
+		given_up(context, hand_over, AUC_ANSWER_RESUBMIT);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -146,16 +170,12 @@ await_move(const AucHandOver *hand_over)
 
 /* false: moved, or to be looked for again: the bid starts again. */
 static bool
-take_answer(const AucBid *bid, const AucHandOver *hand_over,
-			AucBidResult *result)
+take_answer(const AucHandOver *hand_over, AucBidResult *result)
 {
-	if (hand_over->answer == AUC_ANSWER_LOOK_AGAIN)
-		return false;
 	if (hand_over->answer != AUC_ANSWER_VERDICT)
 	{
-		if (hand_over->answer == AUC_ANSWER_MOVING)
-			await_move(hand_over);
-		auc_route_forget(hand_over->auction_id);
+		if (hand_over->answer != AUC_ANSWER_LOOK_AGAIN)
+			auc_route_forget(hand_over->auction_id);
 		return false;
 	}
 	result->verdict = hand_over->verdict;
@@ -164,7 +184,6 @@ take_answer(const AucBid *bid, const AucHandOver *hand_over,
 	result->repeated = hand_over->repeated;
 	if (result->verdict.reason == AUC_REASON_UNKNOWN_AUCTION)
 		auc_route_forget(hand_over->auction_id);
-	look_behind_end(bid, result);
 	return true;
 }
 
@@ -190,6 +209,33 @@ decide_on_table(const AucBid *bid, AucBidResult *result,
 	return decided;
 }
 
+/* The same. */
+static bool
+decide_on_redis(const AucBid *bid, const AucRouteHint *hint,
+				AucBidResult *result, const instr_time *began)
+{
+	AucHandOver hand_over;
+
+	fill_hand_over(bid, hint->lane_id, AUC_NO_LOOK, &hand_over);
+	hand_over.began = *began;
+	if (bid->has_request_id)
+	{
+		hand_over.look = auc_bid_looks(hint->lane_id);
+		if (accepted_before(bid, &hand_over, true, result))
+			return true;
+	}
+	check_not_mine(bid->auction_id, hint);
+	auc_bid_hand_over(1, &hand_over);
+	if (take_answer(&hand_over, result))
+	{
+		look_behind_end(bid, &hand_over, result);
+		return true;
+	}
+	if (hand_over.answer == AUC_ANSWER_MOVING)
+		await_move(&hand_over);
+	return false;
+}
+
 /*
  * An auction that nobody knows has no route; that it is unknown is found in
  * the tables, so it is counted there.  A bid takes one token of its bidder's,
@@ -204,12 +250,8 @@ place(const AucBid *bid, AucBidResult *result, bool has_token)
 	for (;;)
 	{
 		AucRouteHint hint;
-		AucHandOver hand_over;
-		uint64		look = AUC_NO_LOOK;
-		bool		known;
+		bool		known = auc_route_find(bid->auction_id, &hint);
 
-		CHECK_FOR_INTERRUPTS();
-		known = auc_route_find(bid->auction_id, &hint);
 		if (!has_token && !auc_bid_rate_admits(bid))
 			auc_bid_refuse_rate(bid, known ? hint.route : AUC_ROUTE_TABLE);
 		has_token = true;
@@ -219,32 +261,36 @@ place(const AucBid *bid, AucBidResult *result, bool has_token)
 			auc_track_table(&result->verdict, &began);
 			return;
 		}
-		if (hint.route == AUC_ROUTE_TABLE)
+		if (hint.route == AUC_ROUTE_REDIS)
 		{
-			if (decide_on_table(bid, result, &began))
+			if (decide_on_redis(bid, &hint, result, &began))
 				return;
-			auc_route_forget(bid->auction_id);
 			continue;
 		}
-		if (bid->has_request_id)
-		{
-			look = auc_bid_looks(hint.lane_id);
-			if (accepted_in_journal(bid, result))
-				return;
-		}
-		check_not_mine(bid->auction_id, &hint);
-		fill_hand_over(bid, hint.lane_id, look, &hand_over);
-		hand_over.began = began;
-		auc_bid_hand_over(1, &hand_over);
-		if (take_answer(bid, &hand_over, result))
+		CHECK_FOR_INTERRUPTS();
+		if (decide_on_table(bid, result, &began))
 			return;
+		auc_route_forget(bid->auction_id);
 	}
+}
+
+/*
+ * A verdict beats a cancel that came with it, which would otherwise end the
+ * statement as if nobody had decided.  Not if there is more to do: then the
+ * cancel is for that.
+ */
+static void
+drop_late_cancel(const AucBidResult *last)
+{
+	if (last->route == AUC_ROUTE_REDIS && !ProcDiePending)
+		QueryCancelPending = false;
 }
 
 void
 auc_bid_place(const AucBid *bid, AucBidResult *result)
 {
 	place(bid, result, false);
+	drop_late_cancel(result);
 }
 
 void
@@ -444,13 +490,12 @@ collect_run(AucBidList *list, int first)
 		if (!auc_route_find(bid->auction_id, &hint) ||
 			hint.route != AUC_ROUTE_REDIS)
 			break;
-		if (bid->has_request_id)
-		{
-			if (look == AUC_NO_LOOK)
-				look = auc_bid_looks(hint.lane_id);
-			if (accepted_in_journal(bid, &before))
-				break;
-		}
+		if (bid->has_request_id && look == AUC_NO_LOOK)
+			look = auc_bid_looks(hint.lane_id);
+		fill_hand_over(bid, hint.lane_id, look, &list->run[n]);
+		if (bid->has_request_id &&
+			accepted_before(bid, &list->run[n], true, &before))
+			break;
 		check_not_mine(bid->auction_id, &hint);
 		if (n == 0 || hint.lane_id != lane_id)
 		{
@@ -468,44 +513,49 @@ collect_run(AucBidList *list, int first)
 				break;
 			auc_bid_refuse_rate(bid, AUC_ROUTE_REDIS);
 		}
-		fill_hand_over(bid, lane_id, look, &list->run[n]);
 		n++;
 	}
 	return n;
 }
 
 static void
-place_one(AucBidList *list, int i, bool has_token)
+count_accepted(AucBidList *list, int i)
 {
-	place(&list->bids[i], &list->results[i], has_token);
 	if (list->results[i].route == AUC_ROUTE_REDIS &&
 		list->results[i].verdict.accepted)
 		list->accepted++;
 }
 
+static void
+place_one(AucBidList *list, int i, bool has_token)
+{
+	place(&list->bids[i], &list->results[i], has_token);
+	count_accepted(list, i);
+}
+
 /*
- * The answers of a run are counted before a bid that moved starts again, for
+ * All answers of a run are counted before anything more is done for one, for
  * that may fail.  Once an auction has moved, all its later bids have, too: so
  * doing them one by one keeps their order.
  */
 static void
 place_run(AucBidList *list, int first, int n)
 {
-	bool		moved = false;
-	int			i;
-
 	auc_bid_hand_over(n, list->run);
-	for (i = 0; i < n; i++)
+	for (int i = 0; i < n; i++)
+		if (take_answer(&list->run[i], &list->results[first + i]))
+			count_accepted(list, first + i);
+	for (int i = 0; i < n; i++)
 	{
-		if (!take_answer(&list->bids[first + i], &list->run[i],
-						 &list->results[first + i]))
-			moved = true;
-		else if (list->results[first + i].verdict.accepted)
-			list->accepted++;
-	}
-	for (i = 0; moved && i < n; i++)
 		if (list->run[i].answer != AUC_ANSWER_VERDICT)
 			place_one(list, first + i, true);
+		else if (!list->results[first + i].verdict.accepted)
+		{
+			look_behind_end(&list->bids[first + i], &list->run[i],
+							&list->results[first + i]);
+			count_accepted(list, first + i);
+		}
+	}
 }
 
 static void
@@ -531,6 +581,8 @@ place_list(AucBidList *list)
 			place_one(list, i++, false);
 	}
 	error_context_stack = context.previous;
+	if (list->n > 0)
+		drop_late_cancel(&list->results[list->n - 1]);
 }
 
 Datum

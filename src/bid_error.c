@@ -109,13 +109,13 @@ auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer, bool cancelled,
 
 void
 auc_bid_cancelled(MemoryContext context, const AucHandOver *bid,
-				  int accepted, int nbids)
+				  AucAnswerKind answer, int accepted, int nbids)
 {
 	if (geterrcode() != ERRCODE_QUERY_CANCELED)
 		return;
 	MemoryContextSwitchTo(context);
 	FlushErrorState();
-	auc_bid_raise(bid, AUC_ANSWER_RESUBMIT, true, accepted, nbids);
+	auc_bid_raise(bid, answer, true, accepted, nbids);
 }
 
 void

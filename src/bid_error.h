@@ -18,11 +18,11 @@ extern void auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer,
 						  bool cancelled, int accepted, int nbids);
 /*
  * In PG_CATCH of a wait during which no router had the bid: if it was ended by
- * a cancel or a timeout, ERROR (_NOT_RECORDED); else returns, and the caller
- * throws on what it has caught.  "context" is the one outside of PG_TRY.
+ * a cancel or a timeout, ERROR as above; else returns, and the caller throws on
+ * what it has caught.  "context" is the one outside of PG_TRY.
  */
 extern void auc_bid_cancelled(MemoryContext context, const AucHandOver *bid,
-							  int accepted, int nbids);
+							  AucAnswerKind answer, int accepted, int nbids);
 /*
  * ERROR for another request; "what" was to be done with the auction: "closed",
  * "moved".  AUC_ERRCODE_OUTCOME_UNKNOWN, _RECOVERING, _FENCED, else

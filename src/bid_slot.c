@@ -337,6 +337,7 @@ read_bid(const AucSlot *slot, AucHandOver *bid)
 	bid->took_us = auc_track_elapsed(&bid->began);
 }
 
+/* Of the whole call; what was not handed over yet has no answer. */
 static int
 count_accepted(int nbids, const AucHandOver *bids)
 {
@@ -348,19 +349,16 @@ count_accepted(int nbids, const AucHandOver *bids)
 	return accepted;
 }
 
-/*
- * All answers are here: a verdict beats a cancel that came with it, which would
- * otherwise end the statement as if nobody had decided.  If there is more to
- * do, the cancel is for that.
- */
-static void
-drop_late_cancel(const AucHandOver *bids, int first, int n, int nbids)
+/* There is one. */
+static const AucHandOver *
+first_undone(int nbids, const AucHandOver *bids)
 {
-	for (int i = first; i < first + n; i++)
-		if (bids[i].answer != AUC_ANSWER_VERDICT)
-			return;
-	if (first + n == nbids && !ProcDiePending)
-		QueryCancelPending = false;
+	int			i = 0;
+
+	while (i < nbids - 1 && bids[i].answer != 0 &&
+		   bids[i].answer != AUC_ANSWER_RESUBMIT)
+		i++;
+	return &bids[i];
 }
 
 /*
@@ -394,14 +392,10 @@ report_given_up(AucHandOver *bids, int first, int n, AucGiveUp why, int nbids)
 				culprit = &bids[first + i];
 		}
 	}
-	accepted = count_accepted(first + n, bids);
+	accepted = count_accepted(nbids, bids);
 	drop_wave();
 	if (culprit == NULL)
-	{
-		/* all answers came while we gave up */
-		drop_late_cancel(bids, first, n, nbids);
-		return;
-	}
+		return;					/* all answers came while we gave up */
 	if (ProcDiePending)
 	{
 		auc_track_hand_over(n, bids + first);
@@ -442,7 +436,7 @@ hand_over_wave(int server, AucHandOver *bids, int first, int n, int nbids,
 		bids[first].answer = AUC_ANSWER_OVERLOADED;
 		bids[first].limit = limit;
 		auc_bid_raise(&bids[first], AUC_ANSWER_OVERLOADED, false,
-					  count_accepted(first, bids), nbids);
+					  count_accepted(nbids, bids), nbids);
 	}
 	n = wave.n;
 	now = GetCurrentTimestamp();
@@ -466,7 +460,6 @@ hand_over_wave(int server, AucHandOver *bids, int first, int n, int nbids,
 			auc_slot_free(wave.slot[i]);
 		}
 		wave.n = 0;
-		drop_late_cancel(bids, first, n, nbids);
 	}
 	return n;
 }
@@ -498,7 +491,7 @@ auc_bid_hand_over(int nbids, AucHandOver *bids)
 					bids[i].answer != AUC_ANSWER_MOVED &&
 					bids[i].answer != AUC_ANSWER_MOVING)
 					auc_bid_raise(&bids[i], bids[i].answer, false,
-								  count_accepted(done + n, bids), nbids);
+								  count_accepted(nbids, bids), nbids);
 			}
 			auc_track_hand_over(n, bids + done);
 			done += n;
@@ -509,7 +502,8 @@ auc_bid_hand_over(int nbids, AucHandOver *bids)
 	{
 		drop_wave();
 		auc_track_hand_over(nbids - done, bids + done);
-		auc_bid_cancelled(context, &bids[done], count_accepted(done, bids),
+		auc_bid_cancelled(context, first_undone(nbids, bids),
+						  AUC_ANSWER_RESUBMIT, count_accepted(nbids, bids),
 						  nbids);
 		PG_RE_THROW();
 	}

@@ -47,6 +47,7 @@ typedef struct AucHandOver
  * Errors: AUC_ERRCODE_NOT_RECORDED, _OUTCOME_UNKNOWN, _OVERLOADED,
  * _RECOVERING, _FENCED, _NOT_ATTACHED, _NOT_PRELOADED.  Bids of the call that
  * were accepted before stay accepted; the detail says how many.
+ * A cancel that comes with the last answer is left to the caller.
  *
  * Counts what becomes of them (bid_track.h), but those that start again and
  * repeats.  The caller sets all but the answer, which is zeroed.

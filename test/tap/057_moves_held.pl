@@ -139,6 +139,28 @@ go_on($pid);
 is((finish_psql($bid))[0], 't|2|20|redis', 'the one before it, too');
 check_end($id, 'cancelled');
 
+# ... but not if there is more to do.
+$id = on_redis();
+bid($id, 1, 10);
+my $on_table = new_auction($node, 'postgres', route => "'table'");
+$redis->freeze;
+$bid = start(<<"SQL");
+SELECT count(*) FROM auction.place_bids(ARRAY[ROW($id, 2, 20, NULL, NULL),
+	ROW($on_table, 2, 20, NULL, NULL)]::auction.bid_request[])
+SQL
+poll_until($node, 'postgres',
+	'SELECT published > confirmed FROM auction.stat_lanes');
+$pid = stand_still(pid_of("place_bids(ARRAY[ROW($id"));
+is(sql("SELECT pg_cancel_backend($pid)"), 't', 'cancelled');
+$redis->thaw;
+is(bid($other, 2, 20), 't|2|20|redis', 'a later bid is answered');
+go_on($pid);
+like((finish_psql($bid))[1], qr/57014.*which stay accepted: 1/s,
+	'the one before it, too; the list ends behind it');
+is(sql("SELECT bid_count FROM auction.standings WHERE id = $on_table"),
+	'0', 'what came behind it is not done');
+check_end($id, 'cancelled in a list');
+
 # ---- keys that are not to go, and keys that come back ----
 
 # The steward takes it for one on table, but its router has it.

@@ -107,6 +107,57 @@ is((finish_psql($again))[0], 't|3', 'Redis goes on: it was recorded');
 is((finish_psql($_))[0], 't|3', '... says bid_status()') foreach @asks;
 is(recorded($id), '001 002 003', '... once');
 
+# ---- given up while it is looked for ----
+
+# "accepted before" is what the context of an error says of a list.
+sub list_error
+{
+	my ($timeout, @bids) = @_;
+	my $list = join ', ', map {
+		"ROW($_->[0], 7, $_->[1], " . uuid($_->[2]) . ', NULL)'
+	} @bids;
+	my $err = (finish_psql(start("SET statement_timeout = '$timeout'",
+		'SELECT count(*) FROM auction.place_bids'
+		  . "(ARRAY[$list]::auction.bid_request[])")))[1];
+	my ($code) = $err =~ /^ERROR:\s+(\w{5})/m;
+	my ($before) = $err =~ /which stay accepted: (\d+)/;
+
+	return ($code // $err) . ' ' . ($before // 0);
+}
+
+sub errors
+{
+	return sql('SELECT errors FROM auction.stat_routes'
+		  . " WHERE route = 'redis'");
+}
+
+my $over = on_redis();
+is(bid($over, 10, 1), 't|1', 'a bid');
+sql("SELECT auction.close_auction($over)");
+poll_until($node, 'postgres', 'SELECT consolidated_at IS NOT NULL'
+	  . " FROM auction.standings WHERE id = $over");
+end_router();					# its successor does not remember the bid
+my $errors = errors();
+my $locker = open_session($node, 'postgres',
+	'BEGIN; LOCK TABLE auction.journal;');
+is(cut_off(place($id, 10, 1)), 'RB002',
+	'the journal is locked: not recorded, at the timeout');
+is(list_error('200ms', [ $id, 10, 1 ]), 'RB002 0', '... in a list, too');
+is(errors(), $errors + 2, '... and an error of the route');
+end_session($locker, 'ROLLBACK;');
+my $free = on_redis();
+$locker = open_session($node, 'postgres',
+	'BEGIN; LOCK TABLE auction.history;');
+is(cut_off(place($over, 10, 1)), 'RB002',
+	'history is locked, in which a bid of an auction that is over may be');
+is(list_error('200ms', [ $over, 10, 1 ], [ $free, 10, 1 ], [ $free, 20, 2 ]),
+	'RB002 2', '... those behind it in a list are accepted, and counted');
+end_session($locker, 'ROLLBACK;');
+is(recorded($free), '001 002', '... and there');
+is(list_error('1h', [ $over, 10, 1 ], [ $free, 10, 1 ], [ $free, 30, 3 ]),
+	' 0', '... all of it is told again');
+is(recorded($free), '001 002 003', '... and goes on');
+
 # ---- the drain is held: only the router knows ----
 
 sql('SELECT auction.pause_drain()');
