@@ -7,6 +7,9 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/snapmgr.h"
@@ -71,6 +74,7 @@ look_in_history(const AucRequestKey *key, AucRequestBid *bid)
 		bid->at = auc_statement_int64(0, 2);
 		bid->lane_id = auc_statement_int32(0, 3);
 		bid->position = 0;
+		bid->xid = InvalidTransactionId;
 	}
 	auc_owner_end(&caller);
 	return found;
@@ -129,18 +133,37 @@ auc_request_repeat(const AucRow *row, const AucRequestBid *bid,
 	result->repeated = true;
 }
 
+/*
+ * Route table: its transaction may have had synchronous_commit off, which is
+ * nothing to this one.
+ */
+static void
+flush_commit(const AucRequestBid *bid)
+{
+	XLogRecPtr	commit = TransactionIdGetCommitLSN(bid->xid);
+
+	if (synchronous_commit != SYNCHRONOUS_COMMIT_OFF &&
+		!XLogRecPtrIsInvalid(commit))
+		XLogFlush(commit);
+}
+
 void
 auc_request_await_flushed(int64 auction_id, const AucRequestBid *bid)
 {
 	TimestampTz until;
 	int			index;
 
-	if (bid->position == 0 || !auc_shm_available() ||
-		(index = auc_lane_find(MyDatabaseId, bid->lane_id)) < 0)
+	if (bid->position == 0)
+	{
+		flush_commit(bid);
+		return;
+	}
+	if (!auc_shm_available())
 		return;
 	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 										auc_guc_overload_timeout);
-	while (pg_atomic_read_u64(&auc_lane(index)->applied) < bid->position)
+	while ((index = auc_lane_find(MyDatabaseId, bid->lane_id)) >= 0 &&
+		   pg_atomic_read_u64(&auc_lane(index)->applied) < bid->position)
 	{
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 														   until);

@@ -37,10 +37,12 @@ extern void auc_request_key(const AucBid *bid, AucRequestKey *key);
 extern void auc_request_repeat(const AucRow *row, const AucRequestBid *bid,
 							   AucBidResult *result);
 /*
- * What a look finds may be committed, but not yet flushed at the standbys that
- * are asked for; the drain's word for that is "applied" (rule 17).  Waits for
- * it.  ERROR (_OUTCOME_UNKNOWN) after auction.overload_timeout.  To be called
- * without the auction's lock.
+ * What a look finds may be committed, but not yet flushed, or not at the
+ * standbys that are asked for.  Of route table it is flushed here.  Of route
+ * redis the drain's word for all of that is "applied" (rule 17), which is
+ * waited for: ERROR (_OUTCOME_UNKNOWN) after auction.overload_timeout; a lane
+ * is released only when it has none to wait for.  To be called without the
+ * auction's lock.
  */
 extern void auc_request_await_flushed(int64 auction_id,
 									  const AucRequestBid *bid);

@@ -185,7 +185,7 @@ inquire(Inquiry *inquiry)
 		else
 			ended = ask_router(inquiry);
 	}
-	if (inquiry->told && inquiry->bid.position > 0)
+	if (inquiry->told)
 		auc_request_await_flushed(inquiry->key.auction_id, &inquiry->bid);
 }
 

@@ -98,6 +98,7 @@ typedef struct AucRequestBid
 	int64		at;
 	int			lane_id;		/* 0: it was decided on route table */
 	uint64		position;
+	TransactionId xid;			/* wrote the row; invalid: long ago */
 } AucRequestBid;
 
 /*

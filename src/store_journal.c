@@ -223,6 +223,8 @@ read_request(TupleTableSlot *slot, AucRequestBid *bid)
 	bid->lane_id = slot->tts_isnull[COL_LANE_ID] ? 0 :
 		DatumGetInt32(slot->tts_values[COL_LANE_ID]);
 	bid->position = (uint64) column_int64(slot, COL_POSITION);
+	bid->xid = HeapTupleHeaderGetXmin(ExecFetchSlotHeapTuple(slot, false,
+															 NULL)->t_data);
 }
 
 /* The bids that the scan finds, hardly ever more than one. */

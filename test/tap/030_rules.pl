@@ -215,7 +215,8 @@ SQL
 poll(
 	'commits wait for the standby',
 	sub {
-		bid();
+		$price++;
+		sql("SELECT auction.place_bid($id, 7, $price, gen_random_uuid())");
 		return sql("SELECT count(*) FROM pg_stat_activity"
 			  . " WHERE wait_event = 'SyncRep' AND backend_type = 'auction drain'"
 		);
@@ -229,6 +230,18 @@ wait_hanging($drain);
 is(lane('applied'), $applied,
 	'neither a drain that is told to end nor its successor publish "applied"');
 is($flushed->{out}, '', '... and nobody is told who waits for it');
+my ($repeat) = split /\n/, sql(<<"SQL");
+SELECT format('SELECT auction.place_bid(%s, 7, %s, %L)', auction_id, amount,
+	request_id)
+FROM auction.journal WHERE position > $applied
+SQL
+is( sql_error($node, 'postgres', "SET statement_timeout = '200ms'; $repeat"),
+	'RB003',
+	'... nor who repeats a bid that is in the journal: unknown, at the timeout');
+is( sql_error(
+		$node, 'postgres', "SET auction.overload_timeout = '200ms'; $repeat"),
+	'RB003',
+	'... and at the end of his patience');
 sql('ALTER SYSTEM RESET synchronous_standby_names');
 $node->reload;
 is((finish_psql($flushed))[0], 't|', 'commits go on: so does he');

@@ -162,6 +162,24 @@ sub killed_after
 	return;
 }
 
+# ---- the server is killed right after a bid was told again ----
+
+sub killed_after_repeat
+{
+	my $id = new_auction($node, 'postgres', route => "'table'");
+	my $place = 'SELECT accepted, bid_no FROM auction.place_bid'
+	  . "($id, 7, 10, md5('once')::uuid)";
+
+	is(sql("SET synchronous_commit = off; $place"),
+		't|1', 'a bid on table, its commit does not wait');
+	is(sql($place), 't|1', '... told again to who waits for commits');
+	restart_killed($node);
+	is(sql("SELECT count(*) FROM auction.bids WHERE auction_id = $id"),
+		'1', '... and there when the server was killed then');
+	wait_lanes($node, 'postgres', 'normal');
+	return;
+}
+
 # ---- (h) cancelled: what Redis shows, until the keys go ----
 
 sub cancelled
@@ -281,6 +299,7 @@ others_are_rebuilt();
 due_past_a_held_one(@$_) foreach ([ 'COMMIT', 2 ], [ 'ROLLBACK', 3 ]);
 cancelled();
 killed_after($_) foreach (0, 1);
+killed_after_repeat();
 router_ends_rebuilding();
 router_ends_noted();
 all_retracted();
