@@ -62,7 +62,7 @@
  * append.lua  KEYS log term [auction:ID book:ID]...                (rule 9)
  *   ARGV term previous last nrecords (position text)*nrecords nauctions
  *        auction*nauctions, each: channel price leader bid_count ends_at
- *        status first_bid_no npairs (amount user)*npairs
+ *        status first_bid_no loaded(0/1) npairs (amount user)*npairs
  *   Checks first: the stored term equals ARGV term, the stored last equals
  *   previous; else returns {"TERM", stored} or {"LAST", stored} and has done
  *   nothing.  Then XADD NOMKSTREAM log last-0 ...; nil (log vanished) returns
@@ -71,7 +71,9 @@
  *   (leader "-" if none).
  *   Returns {"OK"}; {"OK", message} if what comes after the append failed.
  *   first_bid_no is the bid_no of the auction's first bid in this batch (0 if
- *   it has none: a close), leader "" if none.
+ *   it has none: a close), leader "" if none.  loaded: it is the first since
+ *   the router loaded the auction, so the book is not whole any more if it has
+ *   one of that number; bids were given up.  If all were, it begins anew.
  *
  * mark.lua    KEYS term                            second connection (rule 14)
  *   ARGV term position

@@ -167,6 +167,7 @@ typedef struct AucLive
 	AucRouterLane *lane;
 	AucAuction	auction;
 	AucState	state;
+	int64		loaded_bids;	/* how many it had when it was loaded */
 	uint64		last_position;	/* of its last record; 0: none since loaded */
 	uint64		look;			/* looks from this number on find what was
 								 * accepted before it was loaded */

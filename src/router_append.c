@@ -23,6 +23,7 @@ typedef struct Summary
 	int64		auction_id;
 	const AucRecord *last;		/* its last record in the batch */
 	int64		first_bid_no;	/* of its first bid in the batch, or 0 */
+	int64		last_bid_no;
 	int			npairs;			/* its bids in the batch */
 } Summary;
 
@@ -97,12 +98,17 @@ collect_batch(AucRouterLane *rl)
 
 			if (summary == NULL)
 				break;
-			summary->last = record;
 			if (auc_record_is_bid(record))
 			{
+				/* those before were given up: append.lua has to see that */
+				if (summary->npairs > 0 &&
+					record->bid_no != summary->last_bid_no + 1)
+					break;
 				if (summary->npairs++ == 0)
 					summary->first_bid_no = record->bid_no;
+				summary->last_bid_no = record->bid_no;
 			}
+			summary->last = record;
 			batch.summary_of[batch.nrecords] = summary - batch.summaries;
 		}
 		batch.records[batch.nrecords++] = record;
@@ -137,9 +143,12 @@ put_summary(AucRouterLane *rl, int index)
 {
 	AucRedis   *redis = rl->router->redis;
 	const Summary *summary = &batch.summaries[index];
+	const AucLive *live = auc_router_live(rl->router, summary->auction_id);
 
 	auc_router_put_state(rl, summary->auction_id, &summary->last->state);
 	auc_redis_arg_int64(redis, summary->first_bid_no);
+	auc_redis_arg_int64(redis, live != NULL &&
+						summary->first_bid_no == live->loaded_bids + 1);
 	auc_redis_arg_int64(redis, summary->npairs);
 	for (int i = 0; i < batch.nrecords; i++)
 	{
@@ -158,7 +167,7 @@ count_arguments(void)
 	int			n = 5 + 2 * batch.nrecords;
 
 	for (int i = 0; i < batch.nsummaries; i++)
-		n += 8 + 2 * batch.summaries[i].npairs;
+		n += 9 + 2 * batch.summaries[i].npairs;
 	return n;
 }
 

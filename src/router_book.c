@@ -4,9 +4,9 @@
  * Books are written by the append script and by nobody else while all goes
  * well.  They are for readers; nothing is decided from them.  A book that may
  * be wrong (its auction was loaded with bids, perhaps after a retraction, or
- * Redis came back) is checked: if Redis does not have as many bids, and as
- * many retracted ones, as the auction, the book is written anew from the
- * journal.
+ * after some were given up, or Redis came back) is checked: if Redis does not
+ * have as many bids, and as many retracted ones, as the auction, the book is
+ * written anew from the journal.
  *
  * That begins only at a moment when everything decided for the auction is on
  * its way to Redis.  What comes later is added by appends, to the new book
@@ -42,7 +42,7 @@ typedef struct BookCall
 	AucRouterLane *rl;
 	int			slot;			/* read, remove, refresh; else -1 */
 	int64		auction_id;		/* check, rebuild */
-	int64		bid_count;		/* check: as many Redis should have */
+	int64		bid_count;		/* check, read: what the auction has */
 } BookCall;
 
 static BookCall *
@@ -215,7 +215,8 @@ read_reply(void *arg, const redisReply *reply)
 	BookCall   *call = arg;
 	AucSlot    *slot = auc_slot(call->slot);
 	Book		book;
-	bool		complete = parse_book(reply, &book);
+	bool		complete = parse_book(reply, &book) &&
+	book.bid_count <= call->bid_count;
 
 	if (!complete && reply != NULL)
 		want_rebuild(call->router, slot->auction_id);
@@ -233,6 +234,7 @@ ask_book(AucLive *live, int n, AucRedisReplyFn fn, BookCall *call)
 	auc_router_put_keys(live->lane, false, live->auction_id);
 	auc_redis_arg_int64(redis, n);
 	auc_redis_arg_int64(redis, live->state.retracted);
+	call->bid_count = live->state.bid_count;
 	auc_redis_end(redis, fn, call);
 }
 
@@ -379,7 +381,7 @@ check_reply(void *arg, const redisReply *reply)
 	Book		book;
 
 	if (reply != NULL &&
-		(!parse_book(reply, &book) || book.bid_count < call->bid_count))
+		(!parse_book(reply, &book) || book.bid_count != call->bid_count))
 		want_rebuild(call->router, call->auction_id);
 	pfree(call);
 }
@@ -390,7 +392,6 @@ check(AucLive *live)
 	BookCall   *call = new_call(live->lane->router, live->lane, -1);
 
 	call->auction_id = live->auction_id;
-	call->bid_count = live->state.bid_count;
 	ask_book(live, 0, check_reply, call);
 }
 

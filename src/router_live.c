@@ -107,6 +107,7 @@ load_row(AucRouter *router, AucStore *store, int64 auction_id, TimestampTz now)
 	live->lane = rl;
 	live->auction = row.auction;
 	live->state = row.state;
+	live->loaded_bids = row.state.bid_count;
 	live->last_position = 0;
 	/* its bids may be in no record that is remembered (rule 16) */
 	live->look = row.state.bid_count == 0 ? 0 : auc_router_raise_looks(router);

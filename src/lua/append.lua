@@ -3,7 +3,7 @@
 --                                                [auction:ID book:ID]...
 --   ARGV term previous last nrecords (position text)*nrecords nauctions
 --        auction*nauctions, each: channel price leader bid_count ends_at
---        status first_bid_no npairs (amount user)*npairs
+--        status first_bid_no loaded(0/1) npairs (amount user)*npairs
 --
 -- Checks first, appends second, and only then touches what is derived from
 -- the log.  Redis does not undo what a failed script has done, so nothing
@@ -32,7 +32,7 @@ local function show(key, book, from, npairs)
   local price, leader, bid_count = ARGV[from + 1], ARGV[from + 2],
                                    ARGV[from + 3]
   local ends_at, status = ARGV[from + 4], ARGV[from + 5]
-  local first = tonumber(ARGV[from + 6])
+  local first, loaded = tonumber(ARGV[from + 6]), ARGV[from + 7] == '1'
   local joined = bid_count == '0'
 
   -- The book is whole up to the mark; without its sorted set, up to nothing,
@@ -43,14 +43,24 @@ local function show(key, book, from, npairs)
        mark ~= tonumber(redis.call('HGET', key, 'retracted') or '0') then
       mark = 0
     end
+    -- Bids that come again may be in the book already.  But the first one since
+    -- the auction was loaded is new: those in its place were given up.
+    if loaded and mark >= first then
+      redis.call('HDEL', key, 'book')
+      mark = -1
+      if first == 1 then
+        redis.call('UNLINK', book)
+        mark = 0
+      end
+    end
     joined = first <= mark + 1
   end
 
   redis.call('HSET', key, 'price', price, 'leader', leader,
              'bid_count', bid_count, 'ends_at', ends_at, 'status', status)
   if npairs > 0 then
-    redis.call('ZADD', book, 'GT', unpack(ARGV, from + 8,
-                                          from + 7 + 2 * npairs))
+    redis.call('ZADD', book, 'GT', unpack(ARGV, from + 9,
+                                          from + 8 + 2 * npairs))
   end
   if joined then
     redis.call('HSET', key, 'book', bid_count)
@@ -65,13 +75,13 @@ local message
 local function show_all()
   local from = at + 1
   for i = 1, tonumber(ARGV[at]) do
-    local npairs = tonumber(ARGV[from + 7])
+    local npairs = tonumber(ARGV[from + 8])
     local done, problem = pcall(show, KEYS[2 * i + 1], KEYS[2 * i + 2], from,
                                 npairs)
     if not done then
       message = message or problem
     end
-    from = from + 8 + 2 * npairs
+    from = from + 9 + 2 * npairs
   end
 end
 

@@ -128,7 +128,7 @@ sub append
 		$state{channel} // $channel, $state{price} // 100,
 		$state{leader} // 5, $state{count} // 1,
 		$state{ends_at} // 1000, $state{status} // 'o',
-		$state{first} // 0, scalar(@pairs) / 2, @pairs);
+		$state{first} // 0, $state{loaded} // 0, scalar(@pairs) / 2, @pairs);
 	return script('append', [ $log, $term, $auction, $book ],
 		$in_term, $previous, $last, $last - $first + 1,
 		(map { ($_, "record $_") } $first .. $last), 1, @auction);
@@ -427,8 +427,8 @@ redis('SET', $book, 'of another type');
 my $reply = script('append',
 	[ $log, $term, $auction, $book, '{a:1}:auction:8', '{a:1}:book:8' ],
 	10, 13, 14, 1, 14, 'record 14', 2,
-	$channel, 100, 5, 1, 1000, 'o', 1, 1, 100, 5,
-	'a:auction:8', 200, 6, 1, 1000, 'o', 1, 1, 200, 6);
+	$channel, 100, 5, 1, 1000, 'o', 1, 1, 1, 100, 5,
+	'a:auction:8', 200, 6, 1, 1000, 'o', 1, 1, 1, 200, 6);
 is($reply->[0], 'OK', 'a book of another type: the append stands');
 like($reply->[1], qr/WRONGTYPE/, 'and says what failed');
 is(redis('HGET', $term, 'last'), 14, 'last has moved');
@@ -461,6 +461,26 @@ redis('XTRIM', $log, 'MAXLEN', 0);
 is_deeply(take('u1', 'i1', 0), [ 'TAKEN', 12, 1016, 'i1', 0 ],
 	'a log trimmed to nothing keeps its end');
 
+# --- Bids that were given up
+
+redis('DEL', $auction, $book);
+append(12, 1016, 1017, 1018, count => 2, first => 1, loaded => 1,
+	pairs => [ 900, 9, 910, 8 ]);
+append(12, 1018, 1019, 1019, count => 3, first => 3, loaded => 1,
+	pairs => [ 950, 8 ]);
+is(redis('HGET', $auction, 'book'), 3, 'loaded with what the book has: a mark');
+append(12, 1019, 1020, 1020, count => 3, first => 3, loaded => 1,
+	pairs => [ 940, 7 ]);
+is(redis('HGET', $auction, 'book'), undef, 'another third bid: none');
+append(12, 1020, 1021, 1021, count => 4, first => 4, pairs => [ 960, 7 ]);
+is(redis('HGET', $auction, 'book'), undef, '... nor with the next one');
+redis('HSET', $auction, 'book', 4);
+append(12, 1021, 1022, 1022, count => 2, first => 1, loaded => 1,
+	pairs => [ 10, 1, 20, 2 ]);
+is(redis('HGET', $auction, 'book'), 2, 'all are given up: a mark');
+is_deeply(redis('ZRANGE', $book, 0, -1, 'WITHSCORES'),
+	[ 1, 10, 2, 20 ], '... and a book without them');
+
 # --- Numbers that a double or %.14g would not keep
 
 my $max = '9007199254740991';
@@ -470,7 +490,7 @@ is((take('u1', 'i1', 0))->[2], '9007199254740989', 'a large position: taken');
 is_deeply(
 	script('append', [ $log, $term, $auction, $book ], 13,
 		'9007199254740989', $max, 2, '9007199254740990', 'a', $max, 'b', 1,
-		$channel, $max, $max, $max, $max, 'o', '9007199254740990', 2,
+		$channel, $max, $max, $max, $max, 'o', '9007199254740990', 0, 2,
 		'9007199254740990', '100000000000000', $max, $max),
 	['OK'], 'a large position: appended');
 is(redis('XRANGE', $log, "$max-0", '+')->[0][1][2], $max, 'the record');

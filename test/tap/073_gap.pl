@@ -177,6 +177,8 @@ is(sql("SELECT auction.lift_quarantine($loses, 'bids 3 and 4 are lost')"),
 is(sql("SELECT accepted, bid_no FROM auction.place_bid($loses, 4, 60)"),
 	't|3', 'the auction goes on');
 wait_applied($node, 'postgres');
+wait_shown($node, 'postgres', $redis, $loses);
+pass('... and Redis shows nothing of what was given up');
 
 # ---- at the end of the log ----
 
@@ -198,7 +200,8 @@ is(sql("SELECT accepted, bid_no FROM auction.place_bid($whole, 5, 250)"),
 	't|5', 'its number is given again, its position is not');
 wait_applied($node, 'postgres');
 cmp_ok(lane('applied'), '>', $last, '... positions go on behind');
-sql("SELECT auction.rebuild_redis('redis1')");
+wait_shown($node, 'postgres', $redis, $whole);
+pass('... nor does Redis show the lost one any more');
 is( sql("SELECT a.item FROM auction.audit($whole) a"),
 	'possible loss', 'row, bids and Redis agree, a loss stays possible');
 
