@@ -246,6 +246,16 @@ is(audit(@all), '', '... and nothing differs');
 is(rebuild(), $open, 'again: the same');
 is(audit(@all), '', '... and nothing differs');
 
+# nobody has to wait for a router that does not answer
+my $router = worker_pid($node, 'postgres', 'router');
+kill 'STOP', $router;
+is( sql_error(
+		$node, 'postgres',
+		"SET statement_timeout = '300ms'; SELECT auction.rebuild_redis('redis1')"),
+	'57014',
+	'its wait ends with the statement');
+kill 'CONT', $router;
+
 # a book that calls itself complete, and is not
 $redis->cli('ZREM', key('book', $first), 3);
 isnt(audit($first), '', 'a bidder is missing');
