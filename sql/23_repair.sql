@@ -197,7 +197,12 @@ UPDATE auction._state SET status = 'q', quarantined_from = status, reason = 'x',
 	price = 7 WHERE auction_id = 23001;
 SELECT auction.lift_quarantine(23001, 'looked at it');
 UPDATE auction._state SET price = 1700 WHERE auction_id = 23001;
+-- in the log of repairs is who has logged in
+CREATE ROLE regress_auction_repair SUPERUSER;
+SET ROLE regress_auction_repair;
 SELECT auction.lift_quarantine(23001, 'looked at it');
+RESET ROLE;
+DROP ROLE regress_auction_repair;
 SELECT status, reason FROM auction.standings WHERE id = 23001;
 SELECT what, auction_id, lane_id, reason, by_role = session_user AS by_me
 FROM auction.repair_log WHERE auction_id = 23001;

@@ -370,7 +370,7 @@ COMMENT ON TABLE auction.route_log IS
 'Every change of a route, and of the rollout. Only the engine writes it; old rows may be deleted.';
 COMMENT ON COLUMN auction.route_log.at IS 'When the route was changed, by the clock of the primary; the change is visible from its commit on.';
 COMMENT ON COLUMN auction.route_log.auction_id IS 'NULL: a change of the rollout, which concerns every auction that is not pinned.';
-COMMENT ON COLUMN auction.route_log.by_role IS 'The role that has called the function; of a rollout the one that set it; of the guard the steward''s.';
+COMMENT ON COLUMN auction.route_log.by_role IS 'The session''s user (session_user) who has called the function, whatever SET ROLE says; of a rollout the one who set it; of the guard the steward''s.';
 COMMENT ON COLUMN auction.route_log.from_route IS 'table or redis; NULL: a change of the rollout.';
 COMMENT ON COLUMN auction.route_log.to_route IS 'table or redis; NULL: a change of the rollout.';
 COMMENT ON COLUMN auction.route_log.why IS 'manual: auction.set_route(); pin: auction.pin_route(); rollout: auction.set_rollout(); roll_back: auction.roll_back(); guard: the guard has rolled back.';
@@ -415,7 +415,7 @@ CREATE TABLE auction.repair_log (
 );
 COMMENT ON TABLE auction.repair_log IS
 'Every repair that a DBA has made by a function of the extension, written with it. Only the engine writes it; old rows may be deleted.';
-COMMENT ON COLUMN auction.repair_log.by_role IS 'The role that has called the function.';
+COMMENT ON COLUMN auction.repair_log.by_role IS 'The session''s user (session_user) who has called the function, whatever SET ROLE says.';
 COMMENT ON COLUMN auction.repair_log.what IS 'Name of the function: skip_gap, rebuild_redis, retry_dead_letter, discard_dead_letter, lift_quarantine.';
 COMMENT ON COLUMN auction.repair_log.auction_id IS 'NULL: it concerned a lane.';
 COMMENT ON COLUMN auction.repair_log.lane_id IS 'auction.lanes.id; NULL: the auction has none.';

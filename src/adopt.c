@@ -52,7 +52,7 @@ auction_adopt_lanes(PG_FUNCTION_ARGS)
 {
 	Name		name = PG_GETARG_NAME(0);
 	bool		give_up_log = PG_GETARG_BOOL(1);
-	const char *role = GetUserNameFromId(GetUserId(), false);
+	const char *role = GetUserNameFromId(GetSessionUserId(), false);
 	AucCaller	caller;
 	Oid			serverid;
 	int			lanes = 0;
