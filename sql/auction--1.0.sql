@@ -1843,6 +1843,12 @@ BEGIN
 		RETURN;
 	END IF;
 	RETURN QUERY VALUES ('library', NULL::text, 'ok', 'preloaded', NULL::text);
+	IF pg_is_in_recovery() THEN
+		RETURN QUERY VALUES ('standby', NULL::text, 'ok',
+			'this is a standby: workers, connections to Redis and lanes are the primary''s, whose health() tells of them; they start here after a promotion',
+			NULL::text);
+		RETURN;
+	END IF;
 
 	RETURN QUERY
 	WITH wanted AS (
@@ -2063,11 +2069,13 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT * FROM auction._health_workers()
 	UNION ALL SELECT * FROM auction._health_servers()
+	WHERE NOT pg_is_in_recovery()
 	UNION ALL SELECT * FROM auction._health_lanes()
+	WHERE NOT pg_is_in_recovery()
 	UNION ALL SELECT * FROM auction._health_auctions()
 $$;
 COMMENT ON FUNCTION auction.health() IS
-'What is looked at, one row each. item: what; object: of which server, lane or worker, NULL: of the database or cluster. status: ok; warning: it works, but promises less or will not for long; error: something does not work, or what was promised may not hold. finding: what was found. remedy: what to do, NULL if ok. Takes no lock that a bid needs; asks no Redis, but tells what the routers have found, at most some seconds ago. For members of pg_monitor.';
+'What is looked at, one row each. item: what; object: of which server, lane or worker, NULL: of the database or cluster. status: ok; warning: it works, but promises less or will not for long; error: something does not work, or what was promised may not hold. finding: what was found. remedy: what to do, NULL if ok. Takes no lock that a bid needs; asks no Redis, but tells what the routers have found, at most some seconds ago. On a standby: library and tables alone, and a row that says so. For members of pg_monitor.';
 
 /* ---- dump ---- */
 

@@ -279,6 +279,11 @@ is( sql_error(
 		$standby, 'postgres', "SELECT auction.detach_redis('redis1')"),
 	'25006',
 	'nothing is detached on a standby');
+is( $standby->safe_psql(
+		'postgres',
+		'SELECT item, status FROM auction.health() ORDER BY item'),
+	"dead letters|ok\nlibrary|ok\nquarantined auctions|ok\nstandby|ok",
+	'nor does health() miss them there');
 $standby->promote;
 wait_workers($standby, 'postgres', 'launcher', 'steward', 'router', 'drain');
 pass('they start after promotion');
