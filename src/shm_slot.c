@@ -291,12 +291,27 @@ compare_tickets(const void *a, const void *b)
 	return (ta > tb) - (ta < tb);
 }
 
+/* Whose place is behind all bids that were handed over before it. */
+static bool
+stands_behind(const AucSlot *slot)
+{
+	return slot->kind == AUC_REQUEST_STATUS || slot->kind == AUC_REQUEST_CLOSE;
+}
+
+/*
+ * The scan may have passed a slot just before a bid was published there, and
+ * then find a request that came after that bid and has to stand behind it.  So
+ * such a request is left for the next scan unless it had its ticket when this
+ * one began; its publisher has yet to wake the router.
+ */
 static int
 collect(int server, AucTicket *tickets, AucSlotState one, AucSlotState other)
 {
+	uint64		given = pg_atomic_read_u64(&shared->ticket);
 	int			n = 0;
 	bool		sorted = true;
 
+	pg_read_barrier();
 	for (int i = 0; i < auc_guc_slots; i++)
 	{
 		uint64		word = pg_atomic_read_u64(&words[i]);
@@ -305,6 +320,8 @@ collect(int server, AucTicket *tickets, AucSlotState one, AucSlotState other)
 		if ((state != one && state != other) || WORD_SERVER(word) != server)
 			continue;
 		pg_read_barrier();
+		if (auc_slot(i)->ticket > given && stands_behind(auc_slot(i)))
+			continue;
 		tickets[n].ticket = auc_slot(i)->ticket;
 		tickets[n].word = word;
 		tickets[n].index = i;
