@@ -33,6 +33,7 @@
 #include "bid_slot.h"
 #include "bid_table.h"
 #include "bid_track.h"
+#include "bid_wave.h"
 #include "errors.h"
 #include "lock.h"
 
@@ -69,7 +70,7 @@ check_not_mine(int64 auction_id, const AucRouteHint *hint)
 			 errhint("Commit before you bid.")));
 }
 
-/* In PG_CATCH: counted and ERROR if it was a cancel or timeout; else returns. */
+/* In PG_CATCH: counted, and ERROR, if it was a cancel; else returns. */
 static void
 given_up(MemoryContext context, AucHandOver *hand_over, AucAnswerKind answer)
 {

@@ -52,7 +52,6 @@ typedef struct AucHandOver
  * Counts what becomes of them (bid_track.h), but those that start again and
  * repeats.  The caller sets all but the answer, which is zeroed.
  */
-#define AUC_WAVE_MAX	64
 extern void auc_bid_hand_over(int nbids, AucHandOver *bids);
 /* Index of the server that has the lane; ERROR if none has. */
 extern int	auc_bid_server_of(int lane_id);
