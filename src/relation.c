@@ -38,6 +38,8 @@ static const char *const relation_names[AUC_REL_COUNT] = {
 	[AUC_REL_ROLLOUT] = "_rollout",
 	[AUC_REL_PINS] = "_pins",
 	[AUC_REL_WAITS] = "_waits",
+	[AUC_REL_ADOPTIONS] = "_adoptions",
+	[AUC_REL_REPAIR_LOG] = "repair_log",
 };
 
 static Oid	relation_ids[AUC_REL_COUNT];

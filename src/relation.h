@@ -26,6 +26,8 @@ typedef enum AucRelation
 	AUC_REL_ROLLOUT,
 	AUC_REL_PINS,
 	AUC_REL_WAITS,
+	AUC_REL_ADOPTIONS,
+	AUC_REL_REPAIR_LOG,
 	AUC_REL_COUNT
 } AucRelation;
 

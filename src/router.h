@@ -413,7 +413,10 @@ extern void auc_router_read_lanes(AucRouter *router);
 extern void auc_router_store_term(AucRouterLane *rl, bool possible_loss,
 								  uint64 loss_after);
 extern void auc_router_reserve(AucRouterLane *rl);
-/* A DBA has decided to skip the gap; committed with what may be lost by it. */
+/*
+ * A DBA has decided to skip the gap; committed with what may be lost by it.
+ * false also if somebody has locked the table, for now.
+ */
 extern bool auc_router_skip_decided(AucRouterLane *rl, uint64 from, uint64 to,
 									char **by, char **reason);
 

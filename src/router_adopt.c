@@ -12,8 +12,10 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "errors.h"
 #include "miscadmin.h"
+#include "relation.h"
 #include "router.h"
 #include "shm.h"
 #include "statement.h"
@@ -72,14 +74,22 @@ settle_taken(AucRouterLane *rl)
 	auc_router_store_term(rl, false, 0);
 }
 
+/* Not now, if somebody has locked the table. */
 static void
 read_all(AucRouter *router)
 {
 	char		instance[AUC_KEY_MAX];
 	Datum		values[1];
+	Relation	adoptions;
 	uint64		n;
 
 	auc_worker_xact_begin("reading adoptions");
+	adoptions = auc_relation_try_open(AUC_REL_ADOPTIONS, AccessShareLock);
+	if (adoptions == NULL)
+	{
+		auc_worker_xact_commit();
+		return;
+	}
 	SPI_connect();
 	values[0] = CStringGetTextDatum(auc_router_instance(instance));
 	n = auc_statement_run(&read_requests, values, SPI_OK_SELECT);
@@ -96,6 +106,7 @@ read_all(AucRouter *router)
 							 DatumGetTimestampTz(at), TextDatumGetCString(role));
 	}
 	SPI_finish();
+	table_close(adoptions, NoLock);
 	auc_worker_xact_commit();
 }
 

@@ -147,6 +147,25 @@ pass('a crash does not lose the gap');
 is(sql("BEGIN; SELECT from_position FROM auction.skip_gap($lane, 'x');"
 		  . ' ROLLBACK; SELECT count(*) FROM auction.repair_log'),
 	"$lost\n0", 'a decision that is rolled back is none');
+
+# somebody locks what the router reads: it goes on all the same
+my $locks = open_session($node, 'postgres',
+	'BEGIN; LOCK TABLE auction.repair_log, auction._adoptions;');
+$router = worker_pid($node, 'postgres', 'router');
+sql("SELECT pg_terminate_backend($router)");
+$router = worker_pid($node, 'postgres', 'router', not => $router);
+my $taken = sql("SELECT taken_at FROM auction._lane_terms WHERE lane_id = $lane");
+$redis->cli('CLIENT', 'KILL', 'TYPE', 'normal');
+poll_until($node, 'postgres', "SELECT taken_at > '$taken'"
+	  . " FROM auction._lane_terms WHERE lane_id = $lane");
+is( sql("SET statement_timeout = '60s'; SELECT count(*) FROM"
+		  . " auction.place_bid($elsewhere, 4, 100 + $_)"),
+	'1', 'locked tables: the other lane takes bids')
+  foreach 1 .. 10;
+is( sql("SELECT count(*) FROM pg_locks WHERE pid = $router AND NOT granted"),
+	'0', '... as the router waits for none');
+end_session($locks, 'COMMIT;');
+
 is(skip('the disk was lost'), "$lost|$lost_too", 'skipped');
 wait_normal();
 is(journal($whole), '10 20', 'an auction that has lost nothing has all its bids');
