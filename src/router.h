@@ -104,7 +104,6 @@ typedef struct AucRouterLane
 	bool		cleared;		/* GIVE_UP: nothing is left of it in Redis */
 
 	/* router_owner.c; times by its own clock */
-	bool		rival;			/* fenced, for another owner is alive */
 	bool		asking;			/* the lease has run out unnoticed ... */
 	uint32		asking_since;	/* ... after so many attempts to connect */
 	bool		beating;		/* a beat is on its way */

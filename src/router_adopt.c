@@ -159,12 +159,27 @@ unlink_reply(void *arg, const redisReply *reply)
 		auc_router_lane_give_up(rl, "could not delete keys", reply);
 }
 
+/* Of the last page, or an answer that there is nothing to delete. */
+static void
+last_reply(void *arg, const redisReply *reply)
+{
+	AucRouterLane *rl = arg;
+
+	unlink_reply(arg, reply);
+	if (reply == NULL || rl->phase != AUC_PHASE_CLEARING ||
+		reply->type == REDIS_REPLY_ERROR)
+		return;
+	rl->cleared = true;
+	rl->phase = AUC_PHASE_NONE;
+}
+
 static void
 scan_reply(void *arg, const redisReply *reply)
 {
 	AucRouterLane *rl = arg;
 	AucRedis   *redis = rl->router->redis;
 	const redisReply *keys;
+	bool		last;
 
 	if (reply == NULL || rl->phase != AUC_PHASE_CLEARING)
 		return;
@@ -176,21 +191,19 @@ scan_reply(void *arg, const redisReply *reply)
 		return;
 	}
 	keys = reply->element[1];
+	last = strcmp(reply->element[0]->str, "0") == 0;
 	if (keys->elements > 0)
 	{
 		auc_redis_begin(redis, 1 + (int) keys->elements);
 		auc_redis_arg_str(redis, "UNLINK");
 		for (size_t i = 0; i < keys->elements; i++)
 			auc_redis_arg(redis, keys->element[i]->str, keys->element[i]->len);
-		auc_redis_end(redis, unlink_reply, rl);
+		auc_redis_end(redis, last ? last_reply : unlink_reply, rl);
 	}
-	if (strcmp(reply->element[0]->str, "0") != 0)
-	{
+	else if (last)
+		last_reply(rl, reply);
+	if (!last)
 		scan(rl, reply->element[0]->str);
-		return;
-	}
-	rl->cleared = true;
-	rl->phase = AUC_PHASE_NONE;
 }
 
 static void

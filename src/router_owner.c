@@ -120,7 +120,7 @@ auc_router_owner_how(AucRouterLane *rl, const char **seen)
 	rl->sent_lease = auc_guc_lane_lease;
 	if (rl->insist != AUC_INSIST_NOT)
 		return rl->insist == AUC_INSIST_ADOPT ? "adopt" : "discard";
-	if (rl->rival)
+	if (pg_atomic_read_u32(&rl->lane->rival) != 0)
 		return "fenced";
 	if (lease_runs(rl, now))
 		return "held";
@@ -134,7 +134,7 @@ auc_router_owner_took(AucRouterLane *rl)
 {
 	pg_atomic_write_u64(&rl->lane->owner, auc_shm_instance());
 	rl->watched[0] = '\0';
-	rl->rival = false;
+	pg_atomic_write_u32(&rl->lane->rival, 0);
 	rl->beating = false;
 	lease_begins(rl);
 }
@@ -175,7 +175,7 @@ give_way(AucRouterLane *rl, const char *owner, uint64 term, uint64 common)
 	snprintf(why, sizeof(why),
 			 "instance %s of PostgreSQL owns it, under term " UINT64_FORMAT,
 			 owner, term);
-	rl->rival = true;
+	pg_atomic_write_u32(&rl->lane->rival, 1);
 	if (held && auc_lane_get_state(rl->lane) != AUC_LANE_FENCED)
 		name_the_lost(rl, common);
 	auc_router_lane_fence(rl, why,
@@ -213,6 +213,7 @@ auc_router_owner_held(AucRouterLane *rl, const redisReply *reply)
 	AucLaneState state = auc_lane_get_state(rl->lane);
 	const char *token = reply->element[1]->str;
 	const char *owner = reply->element[2]->str;
+	char		own[AUC_KEY_MAX];
 	bool		nobody = owner[0] == '\0';
 	bool		claimed = auc_router_reply_is(reply->element[0], "CLAIMED");
 	uint64		term = 0;
@@ -237,19 +238,23 @@ auc_router_owner_held(AucRouterLane *rl, const redisReply *reply)
 				 errmsg("the log of lane %d of server \"%s\" is not given up: its owner, instance %s of PostgreSQL, is alive",
 						rl->lane_id, NameStr(rl->router->server->name),
 						owner)));
-		rl->rival = true;
+		pg_atomic_write_u32(&rl->lane->rival, 1);
 		auc_router_lane_fence(rl, "another instance owns it", NULL);
 		return;
 	}
 
-	/* it was ours, and somebody has taken it since */
-	if (state != AUC_LANE_RECOVERING && state != AUC_LANE_UNKNOWN &&
+	/*
+	 * It was ours, and somebody has taken it since; not we, who may have had
+	 * no answer.
+	 */
+	if (strcmp(owner, auc_router_instance(own)) != 0 &&
+		state != AUC_LANE_RECOVERING && state != AUC_LANE_UNKNOWN &&
 		!nobody && term > Max(rl->term, rl->stored_term))
 	{
 		give_way(rl, owner, term, common);
 		return;
 	}
-	if (rl->rival)
+	if (pg_atomic_read_u32(&rl->lane->rival) != 0)
 	{
 		auc_router_lane_fence(rl, "another instance owns it", NULL);
 		return;

@@ -72,6 +72,7 @@ init_lane(AucLane *lane)
 {
 	pg_atomic_init_u32(&lane->state, AUC_LANE_UNKNOWN);
 	pg_atomic_init_u32(&lane->fenced_recovering, 0);
+	pg_atomic_init_u32(&lane->rival, 0);
 	pg_atomic_init_u64(&lane->gap_from, 0);
 	pg_atomic_init_u64(&lane->gap_to, 0);
 	pg_atomic_init_u64(&lane->since, 0);

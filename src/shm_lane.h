@@ -78,6 +78,7 @@ typedef struct AucLane
 	/* router */
 	pg_atomic_uint32 state;		/* AucLaneState */
 	pg_atomic_uint32 fenced_recovering; /* 1: was RECOVERING when fenced */
+	pg_atomic_uint32 rival;		/* 1: fenced, for another owner is alive */
 	pg_atomic_uint64 gap_from;	/* RECOVERING: what the log lacks, see
 								 * router_gap.c; 0: nothing known */
 	pg_atomic_uint64 gap_to;	/* stored behind gap_from; 0: no gap */

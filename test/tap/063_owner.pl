@@ -112,6 +112,24 @@ wait_lanes($node, 'postgres', 'normal');
 is($redis->cli('HEXISTS', $term, 'released'),
 	0, 'a router that ends alone gives nothing back');
 
+# ---- claimed while it was ours ----
+
+lease('1s');
+my $socket = $redis->socket;
+sql("ALTER SERVER redis1 OPTIONS (SET host '/nonexistent/redis.sock')");
+wait_lanes($node, 'postgres', 'degraded');
+$instance = owner();
+$redis->cli('HINCRBY', $term, 'term', '5');
+$redis->cli('HSET', $term, 'claim', '3' x 16);
+poll_until($node, 'postgres', <<'SQL');
+SELECT renewed_at < clock_timestamp() - interval '1 s' FROM auction.stat_lanes
+SQL
+sql("ALTER SERVER redis1 OPTIONS (SET host '$socket')");
+wait_lanes($node, 'postgres', 'normal');
+is(owner(), $instance, 'taken without an answer, then claimed: not fenced');
+is(bid(), 't|redis', '... bids go on');
+lease("${lease}s");
+
 # ---- another owner ----
 
 sub foreign
@@ -150,6 +168,25 @@ like(
 	slurp_file($node->logfile),
 	qr/fenced: instance 2222222222222222 of PostgreSQL owns it/,
 	'... the log names it');
+
+# A router that comes later gives way, too.
+$redis->cli('HSET', $term, 'released', '1');
+my $calls = sub {
+	my ($n) =
+	  $redis->cli('INFO', 'commandstats') =~ /^cmdstat_evalsha:calls=(\d+)/m;
+	return $n;
+};
+my $asked = $calls->();
+$router = worker_pid($node, 'postgres', 'router');
+sql("SELECT pg_terminate_backend($router)");
+worker_pid($node, 'postgres', 'router', not => $router);
+poll('it asks', sub { return $calls->() > $asked; });
+is(owner(), '2' x 16, '... though that one is gone, and its router another');
+is(lane('state'), 'fenced', '... until a DBA decides');
+sql("SELECT auction.adopt_lanes('redis1')");
+wait_lanes($node, 'postgres', 'normal');
+is(bid(), 't|redis', '... as here');
+wait_applied($node, 'postgres');
 
 check_journal($node, 'postgres', 'owner');
 $node->stop('fast');

@@ -139,7 +139,12 @@ is(sql("SELECT auction.adopt_lanes('redis1')"), '1', 'to adopt is not enough');
 poll('it is said',
 	sub { return slurp_file($node->logfile) =~ /cannot be adopted/; });
 is(lane('state'), 'fenced', '... the lane stays fenced');
+$redis->cli('ACL', 'SETUSER', 'default', '-unlink');
 give_up();
+poll('it is said',
+	sub { return slurp_file($node->logfile) =~ /could not delete keys on lane/; });
+is(lane('state'), 'fenced', 'its keys cannot be deleted: so it stays');
+$redis->cli('ACL', 'SETUSER', 'default', '+unlink');
 wait_lanes($node, 'postgres', 'normal');
 $price = 100;
 is(bid(), 't|redis', 'given up: bids go on');
