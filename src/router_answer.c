@@ -58,6 +58,19 @@ auc_router_reply_at(AucRouterLane *rl, int index, AucLevel level, uint64 need)
 	waiter->auction_id = auc_slot(index)->auction_id;
 }
 
+/*
+ * What becomes of a waiter whose auction is quarantined.  A bid that was
+ * rejected is in no record: it is handed over again, and hears the new reason.
+ */
+static AucAnswerKind
+answer_quarantined(const AucSlot *slot)
+{
+	if ((slot->kind == AUC_REQUEST_BID || slot->kind == AUC_REQUEST_BUY) &&
+		slot->position == 0)
+		return AUC_ANSWER_RESUBMIT;
+	return AUC_ANSWER_UNKNOWN;
+}
+
 /* Rule 8: the drain could not apply this auction from a position on. */
 static void
 quarantined(AucRouterLane *rl, int64 auction_id, uint64 from)
@@ -71,7 +84,8 @@ quarantined(AucRouterLane *rl, int64 auction_id, uint64 from)
 		AucWaiter  *waiter = &rl->waiters[i];
 
 		if (waiter->auction_id == auction_id && waiter->need >= from)
-			auc_router_reply(waiter->slot, AUC_ANSWER_UNKNOWN, 0);
+			auc_router_reply(waiter->slot,
+							 answer_quarantined(auc_slot(waiter->slot)), 0);
 		else
 			rl->waiters[kept++] = *waiter;
 	}

@@ -53,7 +53,8 @@ my $early = start_psql($node, 'postgres', place($waiting, 100));
 wait_waiting($node, 'postgres', 1);
 my $fatal = start_psql($node, 'postgres', place($waiting, 5000));
 wait_waiting($node, 'postgres', 2);
-my $depends = start_psql($node, 'postgres', place($waiting, 200));
+my $depends = start_psql($node, 'postgres',
+	"SELECT accepted, reason FROM auction.place_bid($waiting, 7, 200)");
 wait_waiting($node, 'postgres', 3);
 my $bystander = start_psql($node, 'postgres', place($calm, 100));
 wait_waiting($node, 'postgres', 4);
@@ -71,7 +72,7 @@ like(
 	qr/DETAIL:  The bid may have been recorded/,
 	'... and the detail says so');
 ($out, $err) = finish_psql($depends);
-like($err, qr/RB003/, 'a rejection that depends on it: unknown, too');
+is($out, 'f|quarantined', 'a rejection that depends on it: a new reason');
 ($out, $err) = finish_psql($bystander);
 is($out, 't', 'a bid on another auction: accepted');
 
