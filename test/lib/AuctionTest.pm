@@ -29,7 +29,7 @@ use Time::HiRes qw(usleep time);
 use AuctionTest::Redis;
 
 our @EXPORT = qw(
-  new_node start_redis attach new_auction poll poll_until worker_pid
+  new_node start_redis attach new_auction place_amounts poll poll_until worker_pid
   wait_workers wait_lanes wait_applied wait_status wait_gone
   start_bidders stop_bidders finish_bidders check_answers check_auctions
   check_journal price_sql shown wait_shown sql_error ask restart_killed start_psql
@@ -114,6 +114,19 @@ sub new_auction
 		  . ') VALUES ('
 		  . join(', ', map { $columns{$_} } @names)
 		  . ') RETURNING id');
+}
+
+# Bids of these amounts in one call; "accepted|reason" of each, a line each.
+sub place_amounts
+{
+	my ($node, $db, $auction, @amounts) = @_;
+	my $list = join ',', @amounts;
+
+	return $node->safe_psql($db, <<"SQL");
+SELECT r.accepted, r.reason FROM auction.place_bids(ARRAY(
+	SELECT ROW($auction, 1 + amount % 7, amount, NULL, NULL)::auction.bid_request
+	FROM unnest(ARRAY[$list]) WITH ORDINALITY a (amount, n) ORDER BY n)) r
+SQL
 }
 
 # Calls the function until it returns something true, which is returned.

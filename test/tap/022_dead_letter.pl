@@ -17,6 +17,7 @@ my $redis = start_redis();
 attach($node, 'postgres', $redis, lanes => 1);
 
 sub sql { return $node->safe_psql('postgres', @_); }
+sub bids { return place_amounts($node, 'postgres', @_); }
 
 my $bad = new_auction($node, 'postgres', route => "'redis'");
 my $good = new_auction($node, 'postgres', route => "'redis'");
@@ -24,19 +25,6 @@ my $waiting = new_auction($node, 'postgres', route => "'redis'",
 	durability => "'journal'");
 my $calm = new_auction($node, 'postgres', route => "'redis'",
 	durability => "'journal'");
-
-# "accepted|reason" of each amount, one after the other
-sub bids
-{
-	my ($auction, @amounts) = @_;
-	my $list = join ',', @amounts;
-
-	return sql(<<"SQL");
-SELECT r.accepted, r.reason FROM auction.place_bids(ARRAY(
-	SELECT ROW($auction, 1 + amount % 7, amount, NULL, NULL)::auction.bid_request
-	FROM unnest(ARRAY[$list]) WITH ORDINALITY a (amount, n) ORDER BY n)) r
-SQL
-}
 
 sub place { return "SELECT accepted FROM auction.place_bid($_[0], 7, $_[1])"; }
 

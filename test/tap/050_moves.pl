@@ -28,30 +28,9 @@ attach($node, 'postgres', $redis, lanes => 2,
 
 sub sql { return $node->safe_psql('postgres', @_); }
 
-# Both kinds, durabilities and routes; a day's soft close, so that each bid
-# moves the end, and four that end while the load goes on; reserves, some out
-# of reach, so that buy-now stays available. User 0 is the seller.
 my $length = $seconds // 15;
-sql(<<"SQL");
-INSERT INTO auction.increment_tables VALUES ('odd', 0, 50), ('odd', 300, 7),
-	('odd', 1000, 200), ('odd', 4000, 1), ('odd', 20000, 100);
-INSERT INTO auction.auctions (id, seller_id, kind, ends_at, start_price,
-	increment, increment_table, reserve_price, buy_now_price, extend_window,
-	extend_by, extend_limit, durability, route)
-SELECT i, 0, CASE WHEN i % 2 = 0 THEN 'open' ELSE 'proxy' END,
-	now() + CASE WHEN short THEN interval '1 s' * $length * .4
-		ELSE interval '12 hours' END,
-	100 * (i % 4), 1 + i % 3, CASE WHEN i % 6 = 2 THEN 'odd' END,
-	CASE WHEN i % 7 = 3 THEN 900000000000 WHEN i % 4 = 1 THEN 3000 + i END,
-	CASE WHEN i % 7 = 3 THEN 1000000000000 END,
-	CASE WHEN short THEN interval '2 s' WHEN i % 5 = 1 THEN interval '1 day' END,
-	CASE WHEN short THEN interval '2 s' WHEN i % 5 = 1 THEN interval '1 day' END,
-	CASE WHEN short THEN now() + interval '1 s' * $length * .7 END,
-	CASE WHEN i % 3 = 0 THEN 'journal' ELSE 'redis' END,
-	CASE WHEN i % 4 < 2 THEN 'redis' ELSE 'table' END
-FROM (SELECT i, i % 10 = 0 AND i > 10 AS short
-	FROM generate_series(1, $nauctions) i) a;
-SQL
+make_sale($node, 'postgres', 1, $nauctions,
+	seconds => $length, on_redis => 2);
 
 # ---- the load, and what breaks meanwhile ----
 

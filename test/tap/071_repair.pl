@@ -15,19 +15,7 @@ my $redis = start_redis();
 attach($node, 'postgres', $redis, lanes => 1);
 
 sub sql { return $node->safe_psql('postgres', @_); }
-
-# "accepted|reason" of each amount, one after the other
-sub bids
-{
-	my ($auction, @amounts) = @_;
-	my $list = join ',', @amounts;
-
-	return sql(<<"SQL");
-SELECT r.accepted, r.reason FROM auction.place_bids(ARRAY(
-	SELECT ROW($auction, 1 + amount % 7, amount, NULL, NULL)::auction.bid_request
-	FROM unnest(ARRAY[$list]) WITH ORDINALITY a (amount, n) ORDER BY n)) r
-SQL
-}
+sub bids { return place_amounts($node, 'postgres', @_); }
 
 sub audit
 {

@@ -47,37 +47,6 @@ attach($node, 'postgres', $redis, lanes => 2,
 
 sub sql { return $node->safe_psql('postgres', @_); }
 
-sql(<<'SQL');
-INSERT INTO auction.increment_tables VALUES ('odd', 0, 50), ('odd', 300, 7),
-	('odd', 1000, 200), ('odd', 4000, 1), ('odd', 20000, 100);
-SQL
-
-# As in 050_moves.pl. User 0 is the seller.
-sub make_auctions
-{
-	my ($first) = @_;
-
-	sql(<<"SQL");
-INSERT INTO auction.auctions (id, seller_id, kind, ends_at, start_price,
-	increment, increment_table, reserve_price, buy_now_price, extend_window,
-	extend_by, extend_limit, durability, route)
-SELECT $first + i, 0, CASE WHEN i % 2 = 0 THEN 'open' ELSE 'proxy' END,
-	now() + CASE WHEN short THEN interval '1 s' * $round_seconds * .4
-		ELSE interval '12 hours' END,
-	100 * (i % 4), 1 + i % 3, CASE WHEN i % 6 = 2 THEN 'odd' END,
-	CASE WHEN i % 7 = 3 THEN 900000000000 WHEN i % 4 = 1 THEN 3000 + i END,
-	CASE WHEN i % 7 = 3 THEN 1000000000000 END,
-	CASE WHEN short THEN interval '2 s' WHEN i % 5 = 1 THEN interval '1 day' END,
-	CASE WHEN short THEN interval '2 s' WHEN i % 5 = 1 THEN interval '1 day' END,
-	CASE WHEN short THEN now() + interval '1 s' * $round_seconds * .7 END,
-	CASE WHEN i % 3 = 0 THEN 'journal' ELSE 'redis' END,
-	CASE WHEN i % 4 < 3 THEN 'redis' ELSE 'table' END
-FROM (SELECT i, i % 10 = 0 AND i > 10 AS short
-	FROM generate_series(0, $nauctions - 1) i) a;
-SQL
-	return;
-}
-
 my (%total, @violations);
 my $rounds = 0;
 my $begun = time;
@@ -236,7 +205,8 @@ sub run_round
 	my $nfaults = $nemesis->faults;
 
 	$step = 'auctions are made';
-	make_auctions($first);
+	make_sale($node, 'postgres', $first, $last,
+		seconds => $round_seconds, on_redis => 3);
 	my $crowd = start_crowd($node, 'postgres', $first, $last,
 		dir => "$tmp/notes_$rounds",
 		seconds => 100000, 'ends-within' => $round_seconds, clients => 32,
