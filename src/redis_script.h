@@ -44,7 +44,7 @@
  *           the same, and our own one though claimed; "fenced" not what is
  *           released; "adopt" any, also of the same lane in another database;
  *           "discard" one that names nobody, or has another uuid and was
- *           claimed as above;
+ *           claimed as above; its log may be anything, last is 0 then;
  *           "" nothing else
  *   Taking raises the term above the stored one and above least_term, notes
  *   uuid, instance, place and lease, makes the log exist (an empty stream

@@ -56,6 +56,17 @@ all_strings(const redisReply *reply)
 	return true;
 }
 
+static void
+not_adopted(AucRouterLane *rl, const char *why)
+{
+	if (rl->insist != AUC_INSIST_NOT)
+		ereport(LOG,
+				(errcode(AUC_ERRCODE_FENCED),
+				 errmsg("lane %d of server \"%s\" cannot be adopted: %s",
+						rl->lane_id, NameStr(rl->router->server->name), why)));
+	auc_router_adopt_done(rl);
+}
+
 /*
  * Another uuid, or the same one in another database, which is a copy.  An
  * installation that is gone has left its keys; nobody but a DBA can know that
@@ -69,12 +80,7 @@ fence_other(AucRouterLane *rl, const redisReply *uuid)
 	bool		copy = uuid->type == REDIS_REPLY_STRING &&
 		strncmp(uuid->str, rl->identity, len) == 0;
 
-	if (rl->insist != AUC_INSIST_NOT)
-		ereport(LOG,
-				(errcode(AUC_ERRCODE_FENCED),
-				 errmsg("lane %d of server \"%s\" cannot be adopted: it is not this lane's log",
-						rl->lane_id, NameStr(rl->router->server->name))));
-	auc_router_adopt_done(rl);
+	not_adopted(rl, "it is not this lane's log");
 	auc_router_lane_fence(rl, copy ?
 						  "Redis has it for another database, of which this one is a copy" :
 						  "Redis has a lane of another database or installation under the same prefix",
@@ -101,6 +107,7 @@ take_reply(void *arg, const redisReply *reply)
 	/* somebody else's key under our name: no other lane is to suffer from it */
 	if (reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "WRONGTYPE"))
 	{
+		not_adopted(rl, "Redis has a key of another type under its name");
 		auc_router_lane_fence(rl, "Redis has a key of another type under the lane's name", NULL);
 		return;
 	}

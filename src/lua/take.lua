@@ -35,7 +35,9 @@ end
 
 local last, length = '0', '0'
 local found = redis.call('EXISTS', KEYS[1]) == 1
-if found then
+-- a log that is about to be discarded may be anything
+local readable = found and how ~= 'discard'
+if readable then
   local info = redis.call('XINFO', 'STREAM', KEYS[1])
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then
@@ -74,7 +76,7 @@ if not may and not (silent and (claim == instance or owner == '')) then
     answer = 'CLAIMED'
   end
   local common = ''
-  if found and ARGV[8] ~= '0' then
+  if readable and ARGV[8] ~= '0' then
     local entry = redis.call('XREVRANGE', KEYS[1], ARGV[8] .. '-1', '-',
                              'COUNT', '1')[1]
     common = entry and string.match(entry[1], '^(%d+)%-') or ''

@@ -153,6 +153,20 @@ is(shown($redis, 1, $id), "$price 7 1 1 0 7 $price",
 wait_applied($node, 'postgres');
 check_journal($node, 'postgres', 'made again');
 
+# ---- a log that is none ----
+
+$redis->cli('SET', '{auction:1}:log', 'not a log');
+$redis->cli('CLIENT', 'KILL', 'TYPE', 'normal');
+wait_lanes($node, 'postgres', 'fenced');
+sql("SELECT auction.adopt_lanes('redis1')");
+poll('it is said',
+	sub { return slurp_file($node->logfile) =~ /cannot be adopted: Redis has a key/; });
+is(lane('state'), 'fenced', 'a key of another type: not adopted');
+wait_rest($node, 'postgres', 'router');
+give_up();
+wait_lanes($node, 'postgres', 'normal');
+is(bid(), 't|redis', '... but given up');
+
 # ---- the same prefix twice ----
 
 sql('CREATE DATABASE two');
