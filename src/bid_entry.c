@@ -70,11 +70,11 @@ check_not_mine(int64 auction_id, const AucRouteHint *hint)
 			 errhint("Commit before you bid.")));
 }
 
-/* In PG_CATCH: counted, and ERROR, if it was a cancel; else returns. */
+/* In PG_CATCH: if so, it is counted, and ERROR; else returns. */
 static void
 given_up(MemoryContext context, AucHandOver *hand_over, AucAnswerKind answer)
 {
-	if (geterrcode() != ERRCODE_QUERY_CANCELED)
+	if (!auc_bid_given_up())
 		return;
 	hand_over->answer = answer;
 	auc_track_hand_over(1, hand_over);

@@ -107,11 +107,20 @@ auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer, bool cancelled,
 			 errhint("%s", hint)));
 }
 
+bool
+auc_bid_given_up(void)
+{
+	int			code = geterrcode();
+
+	return code == ERRCODE_QUERY_CANCELED ||
+		code == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
 void
 auc_bid_cancelled(MemoryContext context, const AucHandOver *bid,
 				  AucAnswerKind answer, int accepted, int nbids)
 {
-	if (geterrcode() != ERRCODE_QUERY_CANCELED)
+	if (!auc_bid_given_up())
 		return;
 	MemoryContextSwitchTo(context);
 	FlushErrorState();

@@ -16,10 +16,12 @@
  */
 extern void auc_bid_raise(const AucHandOver *bid, AucAnswerKind answer,
 						  bool cancelled, int accepted, int nbids);
+/* In PG_CATCH: was it a cancel or a timeout, also lock_timeout? */
+extern bool auc_bid_given_up(void);
 /*
- * In PG_CATCH of a wait during which no router had the bid: if it was ended by
- * a cancel or a timeout, ERROR as above; else returns, and the caller throws on
- * what it has caught.  "context" is the one outside of PG_TRY.
+ * In PG_CATCH of a wait during which no router had the bid: if that was given
+ * up, ERROR as above; else returns, and the caller throws on what it has
+ * caught.  "context" is the one outside of PG_TRY.
  */
 extern void auc_bid_cancelled(MemoryContext context, const AucHandOver *bid,
 							  AucAnswerKind answer, int accepted, int nbids);

@@ -21,6 +21,7 @@
 
 #include "access/xact.h"
 
+#include "bid_error.h"
 #include "bid_track.h"
 #include "settings.h"
 
@@ -248,10 +249,6 @@ auc_track_hand_over(int n, const AucHandOver *bids)
 void
 auc_track_table_failed(void)
 {
-	int			code = geterrcode();
-
-	auc_track_error(AUC_STAT_TABLE,
-					code == ERRCODE_QUERY_CANCELED ||
-					code == ERRCODE_LOCK_NOT_AVAILABLE ?
+	auc_track_error(AUC_STAT_TABLE, auc_bid_given_up() ?
 					AUC_STAT_NOT_RECORDED : AUC_STAT_OTHER);
 }

@@ -142,8 +142,12 @@ my $locker = open_session($node, 'postgres',
 	'BEGIN; LOCK TABLE auction.journal;');
 is(cut_off(place($id, 10, 1)), 'RB002',
 	'the journal is locked: not recorded, at the timeout');
+is( sql_error(
+		$node, 'postgres', "SET lock_timeout = '200ms';" . place($id, 10, 1)),
+	'RB002',
+	'... or at that of the lock');
 is(list_error('200ms', [ $id, 10, 1 ]), 'RB002 0', '... in a list, too');
-is(errors(), $errors + 2, '... and an error of the route');
+is(errors(), $errors + 3, '... and an error of the route');
 end_session($locker, 'ROLLBACK;');
 my $free = on_redis();
 $locker = open_session($node, 'postgres',
