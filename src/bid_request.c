@@ -52,7 +52,7 @@ auc_request_key(const AucBid *bid, AucRequestKey *key)
 	memcpy(key->request_id, bid->request_id, sizeof(key->request_id));
 }
 
-/* Verified before it went there, so nothing of it waits to be flushed. */
+/* What has brought it there was flushed, so nothing of it waits for that. */
 static bool
 look_in_history(const AucRequestKey *key, AucRequestBid *bid)
 {

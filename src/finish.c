@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "access/twophase.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "finish.h"
 #include "lock.h"
@@ -241,6 +242,9 @@ auc_finish_consolidate(int n, AucClosed *auctions)
 	int			kept = 0;
 
 	nids = auc_shard_consolidate(nids, ids);
+	/* who finds a bid in history asks no more whether it is flushed */
+	if (nids > 0)
+		ForceSyncCommit();
 	for (int i = 0; i < n; i++)
 		if (is_next(&auctions[i], nids, ids, &next))
 			auctions[kept++] = auctions[i];
