@@ -115,6 +115,8 @@ is($redis->cli('HEXISTS', $term, 'released'),
 # ---- claimed while it was ours ----
 
 lease('1s');
+poll('the short lease is told',
+	sub { return $redis->cli('HGET', $term, 'lease') == 1000; });
 my $socket = $redis->socket;
 sql("ALTER SERVER redis1 OPTIONS (SET host '/nonexistent/redis.sock')");
 wait_lanes($node, 'postgres', 'degraded');
