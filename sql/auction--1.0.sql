@@ -347,7 +347,7 @@ CREATE TABLE auction._adoptions (
 	lane_id     int NOT NULL,
 	give_up_log bool NOT NULL,
 	by_role     text NOT NULL,
-	at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+	at          timestamptz NOT NULL,
 	instance    text NOT NULL
 );
 

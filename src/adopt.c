@@ -6,7 +6,7 @@
  * normal (router_adopt.c), never waits for a caller that does not commit.
  * A request is for the instance of PostgreSQL it was made on, so that a copy
  * of the database that has the row, too, makes no use of it; and it is of no
- * use any more once the lane was taken after it.
+ * use any more once the lane was taken, or became normal, after it.
  */
 #include "postgres.h"
 
@@ -20,18 +20,19 @@
 #include "shm.h"
 #include "shm_lane.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(auction_adopt_lanes);
 
 static void
-request(int lane_id, bool give_up_log, const char *role)
+request(int lane_id, bool give_up_log, const char *role, TimestampTz at)
 {
 	static const char *const statement =
-	"INSERT INTO auction._adoptions (lane_id, give_up_log, by_role, instance) "
-	"VALUES ($1, $2, $3, $4)";
-	Oid			types[] = {INT4OID, BOOLOID, TEXTOID, TEXTOID};
+	"INSERT INTO auction._adoptions (lane_id, give_up_log, by_role, instance, at) "
+	"VALUES ($1, $2, $3, $4, $5)";
+	Oid			types[] = {INT4OID, BOOLOID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
 	char		instance[17];
-	Datum		values[4];
+	Datum		values[5];
 
 	snprintf(instance, sizeof(instance), "%016llx",
 			 (unsigned long long) auc_shm_instance());
@@ -39,6 +40,7 @@ request(int lane_id, bool give_up_log, const char *role)
 	values[1] = BoolGetDatum(give_up_log);
 	values[2] = CStringGetTextDatum(role);
 	values[3] = CStringGetTextDatum(instance);
+	values[4] = TimestampTzGetDatum(at);
 	if (SPI_execute_with_args(statement, lengthof(types), types, values, NULL,
 							  false, 0) != SPI_OK_INSERT)
 		ereport(ERROR,
@@ -54,6 +56,7 @@ auction_adopt_lanes(PG_FUNCTION_ARGS)
 	bool		give_up_log = PG_GETARG_BOOL(1);
 	const char *role = GetUserNameFromId(GetSessionUserId(), false);
 	AucCaller	caller;
+	TimestampTz at;
 	Oid			serverid;
 	int			lanes = 0;
 	int			asked = 0;
@@ -61,6 +64,8 @@ auction_adopt_lanes(PG_FUNCTION_ARGS)
 	auc_attach_check_may_write("adopt_lanes()");
 	serverid = auc_attach_lock_server(NameStr(*name));
 	auc_owner_begin(&caller);
+	/* before the states are looked at: what a router makes of them is later */
+	at = GetCurrentTimestamp();
 	for (int i = 0; i < auc_lane_count(); i++)
 	{
 		AucLane    *lane = auc_lane(i);
@@ -72,7 +77,7 @@ auction_adopt_lanes(PG_FUNCTION_ARGS)
 		if (auc_lane_get_state(lane) == AUC_LANE_NORMAL ||
 			auc_lane_get_state(lane) == AUC_LANE_RETURNING)
 			continue;
-		request(lane->lane_id, give_up_log, role);
+		request(lane->lane_id, give_up_log, role, at);
 		asked++;
 	}
 	auc_owner_end(&caller);

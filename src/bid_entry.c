@@ -22,6 +22,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 #include "argument.h"
@@ -70,14 +71,20 @@ check_not_mine(int64 auction_id, const AucRouteHint *hint)
 			 errhint("Commit before you bid.")));
 }
 
-/* In PG_CATCH: if so, it is counted, and ERROR; else returns. */
+/*
+ * In PG_CATCH: if so, ERROR; else returns.  Counted, as is an outcome that is
+ * said to be unknown, unless the bid has had a verdict before.
+ */
 static void
 given_up(MemoryContext context, AucHandOver *hand_over, AucAnswerKind answer)
 {
-	if (!auc_bid_given_up())
+	if (!auc_bid_given_up() && geterrcode() != AUC_ERRCODE_OUTCOME_UNKNOWN)
 		return;
-	hand_over->answer = answer;
-	auc_track_hand_over(1, hand_over);
+	if (hand_over->answer != AUC_ANSWER_VERDICT)
+	{
+		hand_over->answer = answer;
+		auc_track_hand_over(1, hand_over);
+	}
 	auc_bid_cancelled(context, hand_over, answer, 0, 1);
 }
 
@@ -275,21 +282,37 @@ place(const AucBid *bid, AucBidResult *result, bool has_token)
 	}
 }
 
+/* The statement whose cancel was dropped. */
+static TimestampTz cancelled_statement;
+
 /*
  * A verdict beats a cancel that came with it, which would otherwise end the
- * statement as if nobody had decided.  Not if there is more to do: then the
- * cancel is for that.
+ * statement as if nobody had decided.  If the statement has more bids to place,
+ * the cancel is for those: take_up_cancel().
  */
 static void
 drop_late_cancel(const AucBidResult *last)
 {
-	if (last->route == AUC_ROUTE_REDIS && !ProcDiePending)
-		QueryCancelPending = false;
+	if (last->route != AUC_ROUTE_REDIS || ProcDiePending ||
+		!QueryCancelPending)
+		return;
+	QueryCancelPending = false;
+	cancelled_statement = GetCurrentStatementStartTimestamp();
+}
+
+static void
+take_up_cancel(void)
+{
+	if (cancelled_statement != 0 &&
+		cancelled_statement == GetCurrentStatementStartTimestamp())
+		QueryCancelPending = InterruptPending = true;
+	cancelled_statement = 0;
 }
 
 void
 auc_bid_place(const AucBid *bid, AucBidResult *result)
 {
+	take_up_cancel();
 	place(bid, result, false);
 	drop_late_cancel(result);
 }
@@ -569,6 +592,7 @@ place_list(AucBidList *list)
 	context.arg = &list->accepted;
 	context.previous = error_context_stack;
 	error_context_stack = &context;
+	take_up_cancel();
 	while (i < list->n)
 	{
 		int			n = collect_run(list, i);

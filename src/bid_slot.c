@@ -230,6 +230,9 @@ auc_bid_hand_over(int nbids, AucHandOver *bids)
 	{
 		int			server = auc_bid_server_of(bids[0].lane_id);
 
+		/* not once it is handed over: then the outcome may be unknown */
+		bids[0].answer = AUC_ANSWER_RESUBMIT;
+		CHECK_FOR_INTERRUPTS();
 		while (done < nbids)
 		{
 			int			n = hand_over_wave(server, bids, done, nbids - done,

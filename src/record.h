@@ -58,6 +58,8 @@ typedef struct AucRecord
 	int64_t		amount;
 	int64_t		at;				/* bid, buy, close; move: when it was asked for */
 	bool		has_request_id;
+	bool		loaded;			/* bid: the first since its router loaded the
+								 * auction; not in the text */
 	uint8_t		request_id[16];
 	AucState	state;			/* after the change */
 } AucRecord;

@@ -106,6 +106,9 @@ read_options(AucRouter *router)
 	if (memcmp(&before, &router->options,
 			   offsetof(AucServerOptions, replica)) == 0)
 		return;
+	/* who owns the lanes' keys elsewhere is another question */
+	for (int i = 0; i < router->nlanes; i++)
+		pg_atomic_write_u32(&router->lanes[i].lane->rival, 0);
 	router->connect_at = 0;
 	router->backoff = -1;
 	if (auc_redis_status(router->redis) != AUC_REDIS_CLOSED)

@@ -317,6 +317,8 @@ extern bool auc_router_position(const redisReply *reply, uint64 *position);
 extern void auc_router_adopt_upkeep(AucRouter *router);
 extern void auc_router_adopt_clear(AucRouterLane *rl);
 extern void auc_router_adopt_done(AucRouterLane *rl);
+/* The lane is normal, or needs it for another reason no more. */
+extern void auc_router_adopt_void(AucRouterLane *rl);
 
 /* router_owner.c */
 extern void auc_router_owner_begin(AucRouter *router);

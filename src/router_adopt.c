@@ -8,7 +8,9 @@
  * anew, behind the positions that may have been given.  A recovering lane
  * whose Redis is away does so without Redis; when that is back, the log it
  * then has is deleted.  So does one that stands before a gap, or still reads.
- * A request for a lane that was taken meanwhile is of no use any more.
+ * A request for a lane that was taken meanwhile is of no use any more, nor is
+ * one that was made before the lane became normal: it could be found in another
+ * outage, when nobody means it.
  */
 #include "postgres.h"
 
@@ -70,8 +72,7 @@ settle_taken(AucRouterLane *rl)
 	ereport(LOG,
 			(errmsg("lane %d of server \"%s\" is taken already: the request to adopt it is not needed",
 					rl->lane_id, NameStr(rl->router->server->name))));
-	auc_router_adopt_done(rl);
-	auc_router_store_term(rl, false, 0);
+	auc_router_adopt_void(rl);
 }
 
 /* Not now, if somebody has locked the table. */
@@ -143,6 +144,17 @@ auc_router_adopt_done(AucRouterLane *rl)
 {
 	rl->insist = AUC_INSIST_NOT;
 	rl->cleared = false;
+}
+
+/*
+ * Whatever was asked for up to now, also by who has not committed yet, is of no
+ * use to this router or any later one: taken_at is behind it.
+ */
+void
+auc_router_adopt_void(AucRouterLane *rl)
+{
+	auc_router_adopt_done(rl);
+	auc_router_store_term(rl, false, 0);
 }
 
 /* ---- all keys of a lane are deleted ---- */

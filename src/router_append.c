@@ -24,6 +24,7 @@ typedef struct Summary
 	const AucRecord *last;		/* its last record in the batch */
 	int64		first_bid_no;	/* of its first bid in the batch, or 0 */
 	int64		last_bid_no;
+	bool		loaded;			/* the first one is the first since loading */
 	int			npairs;			/* its bids in the batch */
 } Summary;
 
@@ -105,7 +106,10 @@ collect_batch(AucRouterLane *rl)
 					record->bid_no != summary->last_bid_no + 1)
 					break;
 				if (summary->npairs++ == 0)
+				{
 					summary->first_bid_no = record->bid_no;
+					summary->loaded = record->loaded;
+				}
 				summary->last_bid_no = record->bid_no;
 			}
 			summary->last = record;
@@ -143,12 +147,10 @@ put_summary(AucRouterLane *rl, int index)
 {
 	AucRedis   *redis = rl->router->redis;
 	const Summary *summary = &batch.summaries[index];
-	const AucLive *live = auc_router_live(rl->router, summary->auction_id);
 
 	auc_router_put_state(rl, summary->auction_id, &summary->last->state);
 	auc_redis_arg_int64(redis, summary->first_bid_no);
-	auc_redis_arg_int64(redis, live != NULL &&
-						summary->first_bid_no == live->loaded_bids + 1);
+	auc_redis_arg_int64(redis, summary->loaded);
 	auc_redis_arg_int64(redis, summary->npairs);
 	for (int i = 0; i < batch.nrecords; i++)
 	{
@@ -254,6 +256,7 @@ returned(AucRouterLane *rl)
 	rl->told = false;
 	auc_lane_set_state(lane, AUC_LANE_NORMAL);
 	auc_router_lane_confirm(rl, rl->log_last);
+	auc_router_adopt_void(rl);
 	auc_router_books_check_all(rl);
 }
 

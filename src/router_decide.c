@@ -107,6 +107,7 @@ decide_bid(AucLive *live, int index)
 		memcpy(record.request_id, slot->request_id, sizeof(record.request_id));
 	auc_record_accept(&record, &live->auction, &slot->verdict, buy,
 					  slot->u.attributes, &live->state);
+	record.loaded = record.bid_no == live->loaded_bids + 1;
 	if (record.has_request_id)
 		auc_router_remember(live, &record);
 	append(live, slot, &record, slot->u.attributes);

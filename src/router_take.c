@@ -471,6 +471,7 @@ recovered(AucRouterLane *rl)
 	rl->phase = AUC_PHASE_APPENDING;
 	auc_lane_set_state(lane, AUC_LANE_NORMAL);
 	auc_router_lane_confirm(rl, rl->log_last);
+	auc_router_adopt_void(rl);
 }
 
 /*
@@ -565,6 +566,7 @@ auc_router_advance(AucRouterLane *rl)
 				(void) auc_router_lane_note_returned(rl);
 				auc_lane_set_state(rl->lane, AUC_LANE_NORMAL);
 				auc_router_lane_confirm(rl, rl->log_last);
+				auc_router_adopt_void(rl);
 			}
 			/* Redis may have lost something though the lane was not degraded */
 			if (auc_lane_get_state(rl->lane) == AUC_LANE_NORMAL)

@@ -161,6 +161,30 @@ is(sql("SELECT bid_count FROM auction.standings WHERE id = $on_table"),
 	'0', 'what came behind it is not done');
 check_end($id, 'cancelled in a list');
 
+# The statement has another row, on route redis, too.
+$id = on_redis();
+bid($id, 1, 10);
+my $behind = on_redis();
+$redis->freeze;
+$bid = start(<<"SQL");
+INSERT INTO auction.bids (auction_id, user_id, amount)
+VALUES ($id, 2, 20), ($behind, 2, 20)
+SQL
+poll_until($node, 'postgres',
+	'SELECT published > confirmed FROM auction.stat_lanes');
+$pid = stand_still(pid_of("INSERT INTO auction.bids (auction_id, user_id"));
+is(sql("SELECT pg_cancel_backend($pid)"), 't', 'cancelled');
+$redis->thaw;
+is(bid($other, 3, 30), 't|3|30|redis', 'a later bid is answered');
+go_on($pid);
+like((finish_psql($bid))[1], qr/RB002.*on auction $behind/s,
+	'the first row, too; the statement ends at the second');
+wait_applied($node, 'postgres');
+is(sql("SELECT bid_count FROM auction.standings WHERE id IN ($id, $behind)"
+		. ' ORDER BY id'),
+	"2\n0", 'what came behind it is not done');
+check_end($id, 'cancelled in a statement');
+
 # ---- keys that are not to go, and keys that come back ----
 
 # The steward takes it for one on table, but its router has it.

@@ -127,6 +127,14 @@ like(slurp_file($clone->logfile),
 wait_applied($clone, 'postgres');
 check_journal($clone, 'postgres', 'the adopted lanes');
 
+# ---- the one that has lost them gets keys of its own ----
+
+$new->safe_psql('postgres', "ALTER SERVER redis1 OPTIONS (ADD prefix 'other')");
+wait_lanes($new, 'postgres', 'normal');
+is(bid_error($new), '', 'with another prefix it goes on');
+wait_applied($new, 'postgres');
+check_journal($new, 'postgres', 'another prefix');
+
 $clone->stop('fast');
 $new->stop('fast');
 done_testing();

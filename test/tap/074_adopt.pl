@@ -122,6 +122,23 @@ like($redis->cli('XRANGE', '{auction:1}:log', '-', '+', 'COUNT', '1'),
 wait_applied($node, 'postgres');
 check_journal($node, 'postgres', 'given up before a gap');
 
+# ---- a lane that has become normal before anybody saw the request ----
+
+$redis->kill9;
+wait_lanes($node, 'postgres', 'degraded');
+my $late = open_session($node, 'postgres', <<'SQL');
+BEGIN;
+SELECT auction.adopt_lanes('redis1', give_up_log => true);
+SQL
+$redis->start;
+wait_lanes($node, 'postgres', 'normal');
+end_session($late, 'COMMIT;');
+ok( poll_until(
+		$node, 'postgres',
+		'SELECT NOT bool_or(at > taken_at) FROM auction._adoptions'
+		  . ' JOIN auction._lane_terms USING (lane_id)'),
+	'no router will find it in another outage');
+
 # ---- the extension is dropped and made again ----
 
 sql('DROP EXTENSION auction CASCADE');
