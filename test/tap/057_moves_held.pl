@@ -124,38 +124,45 @@ check_end($id, 'behind a move');
 
 # ---- a verdict that has come beats a cancel that comes with it ----
 
-$id = on_redis();
 my $other = on_redis();
+my $others = 0;
+
+# What a statement answers, and its error, when the verdict on its first bid on
+# route redis and a cancel find it at the same moment.
+sub cancelled_late
+{
+	my ($statement, $part) = @_;
+
+	$redis->freeze;
+	my $session = start($statement);
+	poll_until($node, 'postgres',
+		'SELECT published > confirmed FROM auction.stat_lanes');
+	my $held = stand_still(pid_of($part));
+	is(sql("SELECT pg_cancel_backend($held)"), 't', 'cancelled');
+	$redis->thaw;
+	# answered behind it
+	$others++;
+	is(bid($other, $others, 10 * $others),
+		"t|$others|${others}0|redis", 'a later bid is answered');
+	go_on($held);
+	return finish_psql($session);
+}
+
+$id = on_redis();
 bid($id, 1, 10);
-$redis->freeze;
-$bid = start(sprintf $bid_sql, $id, 2, 20);
-poll_until($node, 'postgres',
-	'SELECT published > confirmed FROM auction.stat_lanes');
-$pid = stand_still(pid_of("place_bid($id"));
-is(sql("SELECT pg_cancel_backend($pid)"), 't', 'cancelled');
-$redis->thaw;
-is(bid($other, 1, 10), 't|1|10|redis', 'a later bid is answered');
-go_on($pid);
-is((finish_psql($bid))[0], 't|2|20|redis', 'the one before it, too');
+is((cancelled_late(sprintf($bid_sql, $id, 2, 20), "place_bid($id"))[0],
+	't|2|20|redis', 'the one before it, too');
 check_end($id, 'cancelled');
 
 # ... but not if there is more to do.
 $id = on_redis();
 bid($id, 1, 10);
 my $on_table = new_auction($node, 'postgres', route => "'table'");
-$redis->freeze;
-$bid = start(<<"SQL");
+like((cancelled_late(<<"SQL", "place_bids(ARRAY[ROW($id"))[1],
 SELECT count(*) FROM auction.place_bids(ARRAY[ROW($id, 2, 20, NULL, NULL),
 	ROW($on_table, 2, 20, NULL, NULL)]::auction.bid_request[])
 SQL
-poll_until($node, 'postgres',
-	'SELECT published > confirmed FROM auction.stat_lanes');
-$pid = stand_still(pid_of("place_bids(ARRAY[ROW($id"));
-is(sql("SELECT pg_cancel_backend($pid)"), 't', 'cancelled');
-$redis->thaw;
-is(bid($other, 2, 20), 't|2|20|redis', 'a later bid is answered');
-go_on($pid);
-like((finish_psql($bid))[1], qr/57014.*which stay accepted: 1/s,
+	qr/57014.*which stay accepted: 1/s,
 	'the one before it, too; the list ends behind it');
 is(sql("SELECT bid_count FROM auction.standings WHERE id = $on_table"),
 	'0', 'what came behind it is not done');
@@ -165,19 +172,11 @@ check_end($id, 'cancelled in a list');
 $id = on_redis();
 bid($id, 1, 10);
 my $behind = on_redis();
-$redis->freeze;
-$bid = start(<<"SQL");
+like((cancelled_late(<<"SQL", 'INSERT INTO auction.bids (auction_id, user_id'))[1],
 INSERT INTO auction.bids (auction_id, user_id, amount)
 VALUES ($id, 2, 20), ($behind, 2, 20)
 SQL
-poll_until($node, 'postgres',
-	'SELECT published > confirmed FROM auction.stat_lanes');
-$pid = stand_still(pid_of("INSERT INTO auction.bids (auction_id, user_id"));
-is(sql("SELECT pg_cancel_backend($pid)"), 't', 'cancelled');
-$redis->thaw;
-is(bid($other, 3, 30), 't|3|30|redis', 'a later bid is answered');
-go_on($pid);
-like((finish_psql($bid))[1], qr/RB002.*on auction $behind/s,
+	qr/RB002.*on auction $behind/s,
 	'the first row, too; the statement ends at the second');
 wait_applied($node, 'postgres');
 is(sql("SELECT bid_count FROM auction.standings WHERE id IN ($id, $behind)"
