@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "argument.h"
+#include "compat.h"
 
 Datum
 auc_argument(FunctionCallInfo fcinfo, int n, const char *name)

@@ -15,11 +15,17 @@
 #include "catalog/pg_foreign_server.h"
 #include "executor/executor.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
+
+/* 16: the macros of varlena values moved out of postgres.h (d952373a987b). */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 /*
  * 17: CreateWaitEventSet takes a resource owner instead of a memory context
@@ -62,6 +68,17 @@ static inline Latch *
 auc_proc_latch(uint32 procno)
 {
 	return &ProcGlobal->allProcs[procno].procLatch;
+}
+
+/* 17: LockHeldByMe tells whether a stronger mode counts, too. */
+static inline bool
+auc_lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode)
+{
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(tag, mode, false);
+#else
+	return LockHeldByMe(tag, mode);
+#endif
 }
 
 /* 18: index_beginscan reports to an instrumentation argument. */

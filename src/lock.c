@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "compat.h"
 #include "lock.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -58,7 +59,7 @@ auc_lock_held(int64 auction_id)
 	LOCKTAG		tag;
 
 	set_tag(&tag, auction_id);
-	return LockHeldByMe(&tag, ExclusiveLock);
+	return auc_lock_held_by_me(&tag, ExclusiveLock);
 }
 
 int

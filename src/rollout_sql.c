@@ -10,6 +10,7 @@
 #include "argument.h"
 #include "bid_args.h"
 #include "bucket.h"
+#include "compat.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "lock.h"

@@ -102,7 +102,7 @@ begin_session(void)
 int
 auc_quota_mine(void)
 {
-	if (auc_guc_role_slots >= 100 || IsBackgroundWorker)
+	if (auc_guc_role_slots >= 100 || MyBackendType == B_BG_WORKER)
 		return -1;
 	if (mine < 0)
 		begin_session();

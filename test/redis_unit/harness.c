@@ -81,11 +81,16 @@ ReleaseExternalFD(void)
 }
 
 void
+#if PG_VERSION_NUM >= 160000
+ExceptionalCondition(const char *conditionName, const char *fileName,
+					 int lineNumber)
+#else
 ExceptionalCondition(const char *conditionName, const char *errorType,
 					 const char *fileName, int lineNumber)
+#endif
 {
-	fprintf(stderr, "%s: %s at %s:%d\n", errorType, conditionName, fileName,
-			lineNumber);
+	fprintf(stderr, "failed assertion: %s at %s:%d\n", conditionName,
+			fileName, lineNumber);
 	abort();
 }
 
