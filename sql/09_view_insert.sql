@@ -116,11 +116,34 @@ COMMIT;
 INSERT INTO auction.bids (auction_id, user_id, amount) VALUES (9002, 8, 90)
 ON CONFLICT DO NOTHING RETURNING bid_no;
 
+-- MERGE, where it takes views (from PostgreSQL 17 on), places bids, too.
+DO $$
+BEGIN
+	IF current_setting('server_version_num')::int < 170000 THEN
+		INSERT INTO auction.bids (auction_id, user_id, amount)
+		VALUES (9002, 7, 100);
+	ELSE
+		MERGE INTO auction.bids b USING (VALUES (9002, 7, 100)) v (id, who, n)
+			ON b.auction_id = v.id AND b.amount = v.n
+		WHEN NOT MATCHED THEN INSERT (auction_id, user_id, amount)
+			VALUES (v.id, v.who, v.n);
+	END IF;
+END
+$$;
+SELECT bid_no, user_id, amount FROM auction.bids
+WHERE auction_id = 9002 AND amount >= 100 ORDER BY bid_no;
+
 -- What a view cannot do says so.
 INSERT INTO auction.bids DEFAULT VALUES;
+-- MERGE is refused by PostgreSQL up to 16, by the view from 17 on.
+\set VERBOSITY sqlstate
 MERGE INTO auction.bids b USING (VALUES (9002, 1)) v (id, no)
 	ON b.auction_id = v.id
 WHEN MATCHED THEN DELETE;
+MERGE INTO auction.bids b USING (VALUES (9002, 1)) v (id, no)
+	ON b.auction_id = v.id
+WHEN MATCHED THEN UPDATE SET amount = 1;
+\set VERBOSITY default
 UPDATE auction.bids SET amount = 1 WHERE auction_id = 9002;
 DELETE FROM auction.bids WHERE auction_id = 9002;
 
