@@ -13,7 +13,10 @@ ORDER BY name;
 SET auction.backlog_limit = 5;
 SET auction.log_limit = 5;
 SET auction.redis_memory_limit = 5;
+-- The text of this one differs between PostgreSQL 15 and 17.
+\set VERBOSITY sqlstate
 ALTER SYSTEM SET auction.backlog_limit = -1;
+\set VERBOSITY default
 ALTER SYSTEM SET auction.redis_memory_limit = 101;
 ALTER SYSTEM SET auction.role_slots = 0;
 SET auction.role_slots = 101;
