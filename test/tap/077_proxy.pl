@@ -84,6 +84,7 @@ is(sql('SELECT count(*), count(DISTINCT lane_id) FROM chosen'
 
 my $router = worker_pid($node, 'postgres', 'router');
 my $psql = $node->background_psql('postgres', on_error_stop => 0);
+$psql->set_query_timer_restart;
 my $step = 0;
 my $steps_before = 0;
 my $fired = 0;
