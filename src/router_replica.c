@@ -9,8 +9,10 @@
  *              records, refused unless Redis has them up to the position of
  *              this round, under our term
  *   WAIT       for this write, hence for what is before it: option "replicas"
- *              of the server, at most for "replica_timeout".  WAITAOF instead
- *              with "replica_fsync"
+ *              of the server, at most for "replica_timeout"
+ *   WAITAOF    with "replica_fsync", when WAIT is answered: asked right behind
+ *              the write, a replica answers before it syncs, and says that it
+ *              has done so with its next word, up to a second later
  *
  * One round is on its way at a time; what Redis confirms meanwhile is the next
  * one's.  A lane in which nobody waits has no part in it.
@@ -250,9 +252,9 @@ mark(AucRouterLane *rl)
 
 /* How many replicas WAIT or WAITAOF has counted; -1: it did not work. */
 static long long
-counted(AucRouter *router, const redisReply *reply)
+counted(const redisReply *reply, bool synced)
 {
-	if (router->options.replica.fsync)
+	if (synced)
 	{
 		if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
 			return -1;
@@ -288,25 +290,18 @@ confirm(AucRouter *router)
 	}
 }
 
+/* "n" replicas have it; -1: that was not to be learned. */
 static void
-wait_reply(void *arg, const redisReply *reply)
+end_round(AucRouter *router, long long n)
 {
-	AucRouter  *router = arg;
 	AucRouterReplicas *replicas = router->replicas;
 	bool		marked = false;
-	long long	n = -1;
 
 	replicas->in_flight = false;
 	for (int i = 0; i < router->nlanes; i++)
 		marked |= router->lanes[i].marking > 0;
-	if (reply != NULL)
-	{
-		n = counted(router, reply);
-		if (n < 0)
-			auc_redis_close_refused(replicas->redis, "WAIT", reply);
-		else
-			pg_atomic_write_u32(&router->server->replicas, (uint32) n);
-	}
+	if (n >= 0)
+		pg_atomic_write_u32(&router->server->replicas, (uint32) n);
 	if (marked && n >= router->options.replica.count)
 		confirm(router);
 	else
@@ -326,15 +321,56 @@ wait_reply(void *arg, const redisReply *reply)
 }
 
 static void
+waitaof_reply(void *arg, const redisReply *reply)
+{
+	AucRouter  *router = arg;
+	long long	n = -1;
+
+	if (reply != NULL && (n = counted(reply, true)) < 0)
+		auc_redis_close_refused(router->replicas->redis, "WAITAOF", reply);
+	end_round(router, n);
+}
+
+/* For as long as the round has time. */
+static void
+send_waitaof(AucRouter *router)
+{
+	AucRedis   *redis = router->replicas->redis;
+	long		left;
+
+	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+										   round_ends_at(router));
+	auc_redis_begin(redis, 4);
+	auc_redis_arg_str(redis, "WAITAOF");
+	auc_redis_arg_int64(redis, 0);
+	auc_redis_arg_int64(redis, router->options.replica.count);
+	auc_redis_arg_int64(redis, Max(left, 1));	/* 0: for ever */
+	auc_redis_end(redis, waitaof_reply, router);
+}
+
+static void
+wait_reply(void *arg, const redisReply *reply)
+{
+	AucRouter  *router = arg;
+	const AucReplicaOptions *options = &router->options.replica;
+	long long	n = -1;
+
+	if (reply != NULL && (n = counted(reply, false)) < 0)
+		auc_redis_close_refused(router->replicas->redis, "WAIT", reply);
+	if (n >= options->count && options->fsync)
+		send_waitaof(router);
+	else
+		end_round(router, n);
+}
+
+static void
 send_wait(AucRouter *router)
 {
 	AucRedis   *redis = router->replicas->redis;
 	const AucReplicaOptions *options = &router->options.replica;
 
-	auc_redis_begin(redis, options->fsync ? 4 : 3);
-	auc_redis_arg_str(redis, options->fsync ? "WAITAOF" : "WAIT");
-	if (options->fsync)
-		auc_redis_arg_int64(redis, 0);
+	auc_redis_begin(redis, 3);
+	auc_redis_arg_str(redis, "WAIT");
 	auc_redis_arg_int64(redis, options->count);
 	auc_redis_arg_int64(redis, options->timeout);
 	auc_redis_end(redis, wait_reply, router);
