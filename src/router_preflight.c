@@ -58,6 +58,7 @@ static const char *const rights[][6] = {
 	{"publish", "C", "x"},
 	{"wait", "0", "0"},
 	{"scan", "0"},
+	{"waitaof", "0", "0", "0"},	/* the last one, with "replica_fsync" only */
 };
 
 /* ---- the end of a round ---- */
@@ -218,14 +219,17 @@ static void
 ask(AucRouter *router)
 {
 	AucRouterPreflight *preflight = router->preflight;
+	int			nrights = lengthof(rights);
 
+	if (!router->options.replica.fsync || !auc_redis_waitaof(router->redis))
+		nrights--;
 	auc_facts_clear(&preflight->facts);
 	preflight->waiting = 0;
 	preflight->next_right = 0;
 	ask_config(router);
 	ask_info(router);
 	preflight->facts.rights_known = 1;
-	for (int i = 0; i < lengthof(rights); i++)
+	for (int i = 0; i < nrights; i++)
 		ask_right(router, rights[i]);
 }
 
