@@ -33,7 +33,8 @@ our @EXPORT = qw(
   wait_workers wait_lanes wait_applied wait_status wait_gone
   start_bidders stop_bidders finish_bidders check_answers check_auctions
   check_journal price_sql shown wait_shown sql_error ask restart_killed start_psql
-  finish_psql open_session end_session wait_waiting wait_rest stand_still go_on
+  told_psql finish_psql open_session end_session wait_waiting wait_rest
+  stand_still go_on
 );
 
 my $test_dir = dirname(dirname(abs_path(__FILE__)));
@@ -611,6 +612,15 @@ sub start_psql
 		'2>',
 		\$psql->{err});
 	return $psql;
+}
+
+# What it has been told so far.
+sub told_psql
+{
+	my ($psql) = @_;
+
+	$psql->{run}->pump_nb if $psql->{run}->pumpable;
+	return $psql->{out};
 }
 
 # (output, error output)

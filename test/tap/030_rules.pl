@@ -157,7 +157,7 @@ is( sql("SELECT reason FROM auction.place_bid($other, 0, 1)"),
 	'seller', 'a rejection that depends on no record needs no Redis')
   foreach 1 .. 3;
 wait_waiting($node, 'postgres', 2);
-is($accepted->{out} . $rejected->{out},
+is(told_psql($accepted) . told_psql($rejected),
 	'', 'neither acceptance nor rejection is told while Redis has not answered');
 
 # ---- rule 13: a new router answers its predecessor's slots ----
@@ -168,7 +168,7 @@ sql("SELECT pg_terminate_backend($router)");
 worker_pid($node, 'postgres', 'router', not => $router);
 wait_lanes($node, 'postgres', 'degraded');
 wait_waiting($node, 'postgres', 2);
-is($accepted->{out} . $rejected->{out},
+is(told_psql($accepted) . told_psql($rejected),
 	'', 'nor does the next router tell, while nothing is confirmed or applied');
 $redis->thaw;
 sql('SELECT auction.resume_drain()');
@@ -229,7 +229,7 @@ sql("SELECT pg_terminate_backend($drain)");
 wait_hanging($drain);
 is(lane('applied'), $applied,
 	'neither a drain that is told to end nor its successor publish "applied"');
-is($flushed->{out}, '', '... and nobody is told who waits for it');
+is(told_psql($flushed), '', '... and nobody is told who waits for it');
 my ($repeat) = split /\n/, sql(<<"SQL");
 SELECT format('SELECT auction.place_bid(%s, 7, %s, %L)', auction_id, amount,
 	request_id)

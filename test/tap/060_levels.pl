@@ -74,7 +74,7 @@ sub held
 	}
 	poll_until($node, 'postgres',
 		'SELECT bool_or(applied_wanted > 0) FROM auction.stat_lanes');
-	my $early = grep { $_->{out} ne '' } @sessions;
+	my $early = grep { told_psql($_) ne '' } @sessions;
 	resume();
 	my @told = map { join '', finish_psql($_) } @sessions;
 	is($early, 0, "$what: not told while the drain stands still");
@@ -297,7 +297,7 @@ $session = start_psql($node, 'postgres', bid_sql($copied));
 wait_waiting($node, 'postgres', 1);
 $redis->kill9;
 wait_lanes($node, 'postgres', 'degraded');
-is($session->{out}, '', 'Redis died before the replica had it: not told yet');
+is(told_psql($session), '', 'Redis died before the replica had it: not told yet');
 is(sql('SELECT count(replicated) FROM auction.stat_lanes'),
 	'0', 'nothing is known to be replicated any more');
 resume();
