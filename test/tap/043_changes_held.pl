@@ -243,10 +243,7 @@ SQL
 	sql("SELECT pg_terminate_backend($router)");
 	finish_psql($retract);
 	is(bid($other, 7, $_), "t|$_", 'another auction gets verdicts') foreach 1 .. 20;
-	my $by_itself = eval { poll('', sub {
-		return marks($id) eq "20000 20000 1 $users"; }) };
-	diag 'without a read: ' . marks($id) . ', notes '
-	  . sql('SELECT count(*) FROM auction._refresh') if !$by_itself;
+	# by itself if the steward's note was still there at the kill
 	sql("SELECT count(*) FROM auction.top_bids($id, 1)");
 	comes_to($id, "20000 20000 1 $users", 'whole in the end, when it is read');
 	return;
@@ -289,7 +286,6 @@ sub all_retracted
 	comes_to($id, '3 3 3 0', 'all retracted');
 	is(bid($id, 9, 3), 't|4', 'then a bid');
 	comes_to($id, '4 4 3 1', 'all retracted, a bid: book follows');
-	diag 'without a read: ' . marks($id);
 	sql("SELECT count(*) FROM auction.top_bids($id, 1)");
 	comes_to($id, '4 4 3 1', 'all retracted, a bid, a read: book is whole');
 	return;
