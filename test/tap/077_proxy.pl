@@ -117,12 +117,13 @@ sub wait_struck
 }
 
 # Places bids and waits until all is well again.
-# "reconnects": the router has to give the connection up.
+# "reconnects": the router has to give the connection up. "before": how many
+# there had been before the fault, if it may strike before the bids.
 sub finish_step
 {
-	my ($what, $faults, $reconnects) = @_;
-	my $before = $proxy->stats->{connections};
+	my ($what, $faults, $reconnects, $before) = @_;
 
+	$before //= $proxy->stats->{connections};
 	place_bids($what);
 	wait_struck($what, $faults);
 	if ($reconnects)
@@ -288,8 +289,10 @@ foreach my $conversation (
 
 foreach my $byte (0, 1, 5, 40, 300, 2000)
 {
+	my $before = $proxy->stats->{connections};
+
 	$proxy->fault('cut', of => 'commands', byte => $byte);
-	finish_step("commands cut at byte $byte", 1, 1);
+	finish_step("commands cut at byte $byte", 1, 1, $before);
 }
 check_steps('commands that are cut');
 
