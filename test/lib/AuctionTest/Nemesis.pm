@@ -247,8 +247,10 @@ sub _hang
 	my $pid = $self->_pid($kind) // return;
 
 	kill 'STOP', $pid;
+	$self->{stopped} = $pid;
 	$self->_hold;
 	kill 'CONT', $pid;
+	delete $self->{stopped};
 	return;
 }
 
@@ -280,11 +282,14 @@ sub _kill_client
 	return;
 }
 
+# A process that stands still would keep its shared memory for ever, and the
+# server from starting.
 sub _kill_postmaster
 {
 	my ($self) = @_;
 
-	restart_killed($self->{node});
+	restart_killed($self->{node},
+		sub { kill 'CONT', $self->{stopped} if $self->{stopped}; });
 	return;
 }
 
