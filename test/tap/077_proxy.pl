@@ -101,7 +101,8 @@ sub place_bids
 }
 
 # Until the next faults have struck. On a busy machine the router's own timeout
-# may end the connection before them; then other bids meet them.
+# may end the connection before them; then other bids meet them, or, if they are
+# for a new connection, the next one.
 sub wait_struck
 {
 	my ($what, $faults) = @_;
@@ -111,6 +112,7 @@ sub wait_struck
 	until ($proxy->wait_fired($fired, 3))
 	{
 		die "$what: it does not strike" if ++$tries > 30;
+		$redis->cli('CLIENT', 'KILL', 'TYPE', 'normal');
 		place_bids("$what, again");
 	}
 	return;
