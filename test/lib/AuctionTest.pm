@@ -547,8 +547,9 @@ sub shown
 }
 
 # Until Redis shows of each auction what its row and its bids are, the book
-# whole. Nothing must be under way. A book that was left unfinished when its
-# auction came to rest is finished for its next reader, so somebody reads.
+# whole. Nothing must be under way, but an auction may end: what is consolidated
+# is not shown any more. A book that was left unfinished when its auction came to
+# rest is finished for its next reader, so somebody reads.
 sub wait_shown
 {
 	my ($node, $db, $redis, @ids) = @_;
@@ -571,7 +572,9 @@ SQL
 				"Redis shows it",
 				sub {
 					$node->safe_psql($db, "SELECT auction.top_bids($id, 1)");
-					return ($last = shown($redis, $lane, $id)) eq $wanted;
+					return ($last = shown($redis, $lane, $id)) eq $wanted
+					  || $node->safe_psql($db, 'SELECT consolidated_at IS NOT NULL'
+						  . " FROM auction.standings WHERE id = $id") eq 't';
 				});
 		} or croak "Redis does not show auction $id as "
 		  . substr($wanted, 0, 200) . ', but as ' . substr($last, 0, 200);
