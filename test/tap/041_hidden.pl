@@ -13,7 +13,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $secret = qr/73519\d\d/;
-my $node = new_node('hidden', conf => "auction.lane_lease = '1h'");
+my $node = new_node('hidden',
+	conf => "auction.lane_lease = '1h'\nauction.log_retention = '1h'");
 my $redis = start_redis();
 attach($node, 'postgres', $redis, lanes => 1,
 	options => "command_timeout '1h'");
