@@ -292,6 +292,7 @@ extern void auc_router_lane_publish(AucRouterLane *rl);
 extern void auc_router_lane_fence(AucRouterLane *rl, const char *why,
 								  const char *hint);
 /* Redis is of no use for now: bids go on without it. */
+extern void auc_router_lane_normal(AucRouterLane *rl);
 extern void auc_router_lane_degrade(AucRouterLane *rl, const char *why,
 									bool tell);
 /* The log has everything up to the position. */

@@ -245,7 +245,6 @@ send_jump(AucRouterLane *rl, uint64 to)
 static void
 returned(AucRouterLane *rl)
 {
-	AucLane    *lane = rl->lane;
 	int64		took = auc_router_lane_note_returned(rl);
 
 	if (rl->told)
@@ -254,9 +253,7 @@ returned(AucRouterLane *rl)
 						rl->lane_id, NameStr(rl->router->server->name),
 						(double) took / USECS_PER_SEC, rl->reappended)));
 	rl->told = false;
-	auc_lane_set_state(lane, AUC_LANE_NORMAL);
-	auc_router_lane_confirm(rl, rl->log_last);
-	auc_router_adopt_void(rl);
+	auc_router_lane_normal(rl);
 	auc_router_books_check_all(rl);
 }
 

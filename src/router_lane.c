@@ -168,6 +168,15 @@ auc_router_lane_disconnected(AucRouterLane *rl, const char *error)
 		auc_router_lane_degrade(rl, error, rl->router->told);
 }
 
+/* From wherever: what the log has is confirmed, and nobody has to insist. */
+void
+auc_router_lane_normal(AucRouterLane *rl)
+{
+	auc_lane_set_state(rl->lane, AUC_LANE_NORMAL);
+	auc_router_lane_confirm(rl, rl->log_last);
+	auc_router_adopt_void(rl);
+}
+
 /* One that was returning, and did not get there, was told of already. */
 void
 auc_router_lane_degrade(AucRouterLane *rl, const char *why, bool tell)

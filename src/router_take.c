@@ -469,9 +469,7 @@ recovered(AucRouterLane *rl)
 					rl->writer.last + 1)));
 	auc_router_lane_publish(rl);
 	rl->phase = AUC_PHASE_APPENDING;
-	auc_lane_set_state(lane, AUC_LANE_NORMAL);
-	auc_router_lane_confirm(rl, rl->log_last);
-	auc_router_adopt_void(rl);
+	auc_router_lane_normal(rl);
 }
 
 /*
@@ -564,9 +562,7 @@ auc_router_advance(AucRouterLane *rl)
 			if (goes_on_normal(rl->lane))
 			{
 				(void) auc_router_lane_note_returned(rl);
-				auc_lane_set_state(rl->lane, AUC_LANE_NORMAL);
-				auc_router_lane_confirm(rl, rl->log_last);
-				auc_router_adopt_void(rl);
+				auc_router_lane_normal(rl);
 			}
 			/* Redis may have lost something though the lane was not degraded */
 			if (auc_lane_get_state(rl->lane) == AUC_LANE_NORMAL)

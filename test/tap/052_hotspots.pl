@@ -151,14 +151,6 @@ is( sql("SELECT writes FROM auction.write_hotspots() WHERE kind = 'table'"
 # on who is first at the new version, so it is tried until they do.
 my $second;
 
-sub waiting
-{
-	my ($type) = @_;
-
-	return sql('SELECT count(*) FROM pg_locks WHERE NOT granted'
-		  . " AND locktype LIKE '$type'");
-}
-
 poll('three wait without a tuple lock', sub {
 	$holder = held("$update = 7");
 	$second = hold("$update = 7");
@@ -168,7 +160,8 @@ poll('three wait without a tuple lock', sub {
 	until_held($second);
 	finish_psql($holder);
 	until_sql('SELECT count(*) FROM pg_locks WHERE NOT granted', 3);
-	return 1 if waiting('transactionid') == 3;
+	return 1 if sql('SELECT count(*) FROM pg_locks WHERE NOT granted'
+		  . " AND locktype = 'transactionid'") == 3;
 	let_go($second, @waiters);
 	return 0;
 });
