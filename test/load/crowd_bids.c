@@ -221,14 +221,15 @@ note(Bidder *bidder, Way way, Hurry hurry, int n, const Bid *bid, int row,
 
 	len = snprintf(line, size,
 				   "%d\t%ld\t%s\t%d\t%s\t%s\t%lld\t%lld\t%lld\t%s"
-				   "\t%lld\t%lld\t%s\t%s\t%s",
+				   "\t%lld\t%lld\t%s\t%s\t%s\t%s",
 				   bidder->number, bidder->transaction, way_names[way], n,
 				   hurry_name(hurry), bidder->level,
 				   (long long) bid->auction_id,
 				   (long long) bid->user_id, (long long) bid->amount,
 				   bid->request_id, (long long) session->sent,
 				   (long long) session->answered, end_name(end),
-				   session->sqlstate, reason_in(session->message));
+				   session->sqlstate, session->message,
+				   reason_in(session->message));
 	for (int i = 0; i < RESULT_COLUMNS; i++)
 		len += snprintf(line + len, size - len, "\t%s",
 						end == END_OK ? session_value(session, row, i) : "");

@@ -173,20 +173,23 @@ read_answer(Session *session, Hurry hurry, int64_t disturb_at)
 /*
  * The timeout of a few milliseconds holds for this statement as well, and on a
  * busy machine cancels it: then again, lest it hits a statement that was not
- * to be disturbed.  In a transaction that has failed, perhaps by this, its
- * ROLLBACK does it.
+ * to be disturbed.  It may even strike when the statement has succeeded:
+ * PostgreSQL then raises it at the next one, which had no timeout
+ * (ProcessInterrupts() in postgres.c ignores a cancel of an idle session, but
+ * not a statement timeout).  So two have to succeed in a row.  In a transaction
+ * that has failed, perhaps by this, its ROLLBACK does it.
  */
 static void
 reset_timeout(Session *session)
 {
-	bool		done = false;
+	int			done = 0;
 
-	while (!done && PQstatus(session->conn) == CONNECTION_OK &&
+	while (done < 2 && PQstatus(session->conn) == CONNECTION_OK &&
 		   !session_failed(session))
 	{
 		PGresult   *res = PQexec(session->conn, "RESET statement_timeout");
 
-		done = PQresultStatus(res) == PGRES_COMMAND_OK;
+		done = PQresultStatus(res) == PGRES_COMMAND_OK ? done + 1 : 0;
 		PQclear(res);
 	}
 }
