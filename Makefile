@@ -11,9 +11,10 @@ PGFILEDESC = "auction - bids decided off the hot row"
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 DATA = $(wildcard sql/auction--*.sql)
 SHLIB_LINK = -lhiredis -lm
+SHLIB_LINK_INTERNAL = $(libpq)
 
 # In CPPFLAGS, so that gcc (the module) and clang (the bitcode) both see them.
-PG_CPPFLAGS = -Isrc -Wall -Wextra -Wdeclaration-after-statement \
+PG_CPPFLAGS = -Isrc -I$(libpq_srcdir) -Wall -Wextra -Wdeclaration-after-statement \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 ifdef WERROR
 PG_CPPFLAGS += -Werror

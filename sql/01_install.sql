@@ -60,8 +60,9 @@ FROM pg_extension e, unnest(e.extconfig, e.extcondition) x(relid, condition)
 WHERE e.extname = 'auction'
 ORDER BY c.relname COLLATE "C";
 
--- ... which is every table and sequence but the one that has no rows, the
--- notes of what Redis is to be shown again, and what write_hotspots() counts.
+-- ... which is every table and sequence but those that have no rows (history
+-- has its partitions for that), the notes of what Redis is to be shown again,
+-- and what write_hotspots() counts.
 SELECT c.oid::regclass AS not_dumped
 FROM pg_class c
 WHERE c.relnamespace = 'auction'::regnamespace

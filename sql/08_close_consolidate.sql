@@ -136,7 +136,8 @@ WHERE auction_id = 8412 AND bid_no IN (4, 5);
 -- These two are fine in the journal, and then do not fit into history.
 INSERT INTO auction.history (auction_id, bid_no, user_id, amount, placed_at)
 VALUES (8407, 6, 8, 60, now());
-INSERT INTO auction.history SELECT * FROM auction.journal
+INSERT INTO auction.history (auction_id, bid_no, user_id, amount, placed_at)
+SELECT auction_id, bid_no, user_id, amount + 1, placed_at FROM auction.journal
 WHERE auction_id = 8408 AND bid_no = 4;
 COMMIT;
 SELECT wait_until($$SELECT count(*) = 12 FROM auction.standings

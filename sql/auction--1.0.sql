@@ -5,8 +5,8 @@
 
 /*
  * In this order: tables, bids, triggers, standings, Redis servers, workers,
- * closing, retracting, repair, rollout, reads, lanes, routes, writes, shadow,
- * health, dump, privileges, start.
+ * closing, shards, history over them, retracting, repair, rollout, reads,
+ * lanes, routes, writes, shadow, health, dump, privileges, start.
  * An object is marked
  *   API: public            applications use it
  *   API: public, to read   they may look at it, the engine writes it
@@ -171,11 +171,16 @@ CREATE TABLE auction._state (
 	reason          text,         -- why it is quarantined or cancelled
 	increment_table text,
 	increments      bigint[],     -- its steps: from_price, increment, ...
-	quarantined_from "char"       -- its status without the quarantine
+	quarantined_from "char",      -- its status without the quarantine
+	removed_at      timestamptz   -- its bids leave history; see retention.h
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX _state_due ON auction._state (ends_at) WHERE status = 'o';
 CREATE INDEX _state_closed ON auction._state (closed_at)
 	WHERE status IN ('c', 'x') AND consolidated_at IS NULL;
+CREATE INDEX _state_unverified ON auction._state (closed_at, auction_id)
+	WHERE status IN ('c', 'x') AND verified_at IS NULL;
+CREATE INDEX _state_consolidated ON auction._state (consolidated_at)
+	WHERE consolidated_at IS NOT NULL AND removed_at IS NULL;
 CREATE INDEX _state_keys_left
 	ON auction._state ((coalesce(consolidated_at, moved_at)), auction_id)
 	WHERE keys_left AND (consolidated_at IS NOT NULL OR route = 't');
@@ -274,37 +279,95 @@ CREATE TABLE auction.history (
 	retract_reason text
 ) PARTITION BY HASH (user_id);
 
--- The unique key is on each partition, because a partitioned table with
--- partitions on other servers can have none.
-CREATE TABLE auction.history_0 PARTITION OF auction.history
-	(UNIQUE (user_id, auction_id, bid_no))
-	FOR VALUES WITH (MODULUS 8, REMAINDER 0);
-CREATE TABLE auction.history_1 PARTITION OF auction.history
-	(UNIQUE (user_id, auction_id, bid_no))
-	FOR VALUES WITH (MODULUS 8, REMAINDER 1);
-CREATE TABLE auction.history_2 PARTITION OF auction.history
-	(UNIQUE (user_id, auction_id, bid_no))
-	FOR VALUES WITH (MODULUS 8, REMAINDER 2);
-CREATE TABLE auction.history_3 PARTITION OF auction.history
-	(UNIQUE (user_id, auction_id, bid_no))
-	FOR VALUES WITH (MODULUS 8, REMAINDER 3);
-CREATE TABLE auction.history_4 PARTITION OF auction.history
-	(UNIQUE (user_id, auction_id, bid_no))
-	FOR VALUES WITH (MODULUS 8, REMAINDER 4);
-CREATE TABLE auction.history_5 PARTITION OF auction.history
-	(UNIQUE (user_id, auction_id, bid_no))
-	FOR VALUES WITH (MODULUS 8, REMAINDER 5);
-CREATE TABLE auction.history_6 PARTITION OF auction.history
-	(UNIQUE (user_id, auction_id, bid_no))
-	FOR VALUES WITH (MODULUS 8, REMAINDER 6);
-CREATE TABLE auction.history_7 PARTITION OF auction.history
-	(UNIQUE (user_id, auction_id, bid_no))
-	FOR VALUES WITH (MODULUS 8, REMAINDER 7);
-CREATE INDEX history_auction ON auction.history (auction_id, bid_no);
-CREATE INDEX history_request ON auction.history (auction_id, request_id)
-	WHERE request_id IS NOT NULL;
+-- It has no partitions until auction.create_shards() or the first
+-- consolidation makes them, and no indexes: each partition has its own, for one
+-- on another server could have none of the parent's. Partitions are no members
+-- of the extension, so pg_dump dumps them like any table, wherever they are.
 COMMENT ON TABLE auction.history IS
-'Accepted bids of consolidated auctions, partitioned by user. Read it through the view auction.bids, which hides what a proxy auction has to hide; this table does not. Each partition has its own unique key (user_id, auction_id, bid_no). Only the engine writes it.';
+'Accepted bids of consolidated auctions, partitioned by user. Read it through the view auction.bids, which hides what a proxy auction has to hide; this table does not. Its partitions, the shards (auction.shards), may be on other servers; each has its own unique key (user_id, auction_id, bid_no). Only the engine writes it.';
+
+-- API: internal
+-- Auctions whose bids are still to be removed from history; see retention.h.
+CREATE TABLE auction._removals (
+	auction_id  bigint PRIMARY KEY
+);
+
+-- API: internal
+-- Which history this is, for shard servers: the oldest row counts. CREATE
+-- EXTENSION makes one, and the restore of a dump adds those that were there.
+CREATE TABLE auction._history (
+	uuid        uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+	made_at     timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO auction._history DEFAULT VALUES;
+
+-- API: public, to read
+-- One row per shard server. error: written by the consolidator.
+CREATE TABLE auction.shard_servers (
+	server      name PRIMARY KEY,
+	added_at    timestamptz NOT NULL DEFAULT now(),
+	error       text,
+	error_since timestamptz,
+	retry_at    timestamptz,
+	CHECK ((error IS NULL) = (error_since IS NULL)
+		AND (error IS NULL) = (retry_at IS NULL))
+);
+COMMENT ON TABLE auction.shard_servers IS
+'The databases that may hold shards of history: servers of postgres_fdw that auction.add_shard_server() has looked at. Written by the engine.';
+COMMENT ON COLUMN auction.shard_servers.server IS 'Name of the foreign server.';
+COMMENT ON COLUMN auction.shard_servers.added_at IS 'When auction.add_shard_server() was called last.';
+COMMENT ON COLUMN auction.shard_servers.error IS 'Why nothing could be written there at the last attempt; NULL: it could, or nothing was to be written yet.';
+COMMENT ON COLUMN auction.shard_servers.error_since IS 'When that began; NULL: no error.';
+COMMENT ON COLUMN auction.shard_servers.retry_at IS 'When it is tried again; NULL: no error.';
+
+-- API: internal
+-- A shard that is being moved or split, or was and has left something to be
+-- removed. Written by shard_move.c.
+CREATE TABLE auction._shard_moves (
+	shard       int PRIMARY KEY,
+	modulus     int NOT NULL,
+	splits      bool NOT NULL,    -- into two of twice the modulus
+	source      name,             -- NULL: here
+	target      name,
+	phase       "char" NOT NULL CHECK (phase IN ('c', 'v', 's', 'd', 'r', 'a')),
+	started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+	rows_total  bigint NOT NULL DEFAULT 0,
+	rows_done   bigint NOT NULL DEFAULT 0,
+	bytes_done  bigint NOT NULL DEFAULT 0,
+	copy_time   interval NOT NULL DEFAULT '0',
+	last_user   bigint,           -- the last row that was copied
+	last_auction bigint,
+	last_bid_no bigint
+);
+
+-- API: public
+-- The catalogs are the truth; see shard_map.h.
+CREATE VIEW auction.shards AS
+SELECT b.shard, b.modulus, b.relation, s.srvname AS server,
+	(SELECT o.option_value
+		FROM pg_catalog.pg_options_to_table(f.ftoptions) o
+		WHERE o.option_name OPERATOR(pg_catalog.=) 'table_name')
+		AS remote_table
+FROM (SELECT c.oid, c.oid::pg_catalog.regclass AS relation,
+		(pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid),
+			'remainder (\d+)'))[1]::int AS shard,
+		(pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid),
+			'modulus (\d+)'))[1]::int AS modulus
+	FROM pg_catalog.pg_inherits i
+		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.inhrelid
+	WHERE i.inhparent OPERATOR(pg_catalog.=)
+		'auction.history'::pg_catalog.regclass) b
+	LEFT JOIN pg_catalog.pg_foreign_table f
+		ON f.ftrelid OPERATOR(pg_catalog.=) b.oid
+	LEFT JOIN pg_catalog.pg_foreign_server s
+		ON s.oid OPERATOR(pg_catalog.=) f.ftserver;
+COMMENT ON VIEW auction.shards IS
+'The shards of history, one row each; none before auction.create_shards() or the first consolidation.';
+COMMENT ON COLUMN auction.shards.shard IS 'Its number: the remainder of the hash of user_id by the modulus.';
+COMMENT ON COLUMN auction.shards.modulus IS 'A power of two. Shards may have different ones, as some were split.';
+COMMENT ON COLUMN auction.shards.relation IS 'The partition of auction.history: a table, or a foreign table.';
+COMMENT ON COLUMN auction.shards.server IS 'Where it is; NULL: here.';
+COMMENT ON COLUMN auction.shards.remote_table IS 'Its table there, in schema auction_shard; NULL: it is here.';
 
 -- API: public, to read
 -- One row per lane. applied: written by the drain alone, in the transaction
@@ -506,7 +569,7 @@ SELECT h.auction_id, h.bid_no, h.user_id,
 	h.buy_now, h.retracted_at, h.retract_reason
 FROM auction.history h
 	JOIN auction._state s ON s.auction_id OPERATOR(pg_catalog.=) h.auction_id
-WHERE s.consolidated_at IS NOT NULL;
+WHERE s.consolidated_at IS NOT NULL AND s.removed_at IS NULL;
 COMMENT ON VIEW auction.bids IS
 'Every accepted bid, once at any moment, on route redis behind by the drain''s lag. INSERT places a bid: give auction_id, user_id, amount, and request_id and attributes if there are any; RETURNING, several rows and COPY work. A refused bid is an error (RB001) that ends the statement; earlier rows of it stay accepted on route redis. Bids cannot be updated or deleted; auction.retract_bid() marks one as retracted.';
 COMMENT ON COLUMN auction.bids.auction_id IS 'auction.auctions.id';
@@ -638,7 +701,8 @@ SELECT a.id, a.seller_id, a.title, a.kind,
 		s.price OPERATOR(pg_catalog.>=) s.reserve_price, true)
 		THEN s.leader_id END AS winner_id,
 	s.bid_count, s.retracted AS retracted_count, s.last_at,
-	s.closed_at, s.verified_at, s.consolidated_at, s.reason, a.attributes,
+	s.closed_at, s.verified_at, s.consolidated_at, s.removed_at, s.reason,
+	a.attributes,
 	CASE p.route WHEN 't' THEN 'table' WHEN 'r' THEN 'redis' END AS pinned
 FROM auction.auctions a
 	JOIN auction._state s ON s.auction_id OPERATOR(pg_catalog.=) a.id
@@ -664,6 +728,7 @@ COMMENT ON COLUMN auction.standings.last_at IS 'Time of the last accepted bid, r
 COMMENT ON COLUMN auction.standings.closed_at IS 'NULL: not closed.';
 COMMENT ON COLUMN auction.standings.verified_at IS 'When bids and state were found to agree; NULL: not yet.';
 COMMENT ON COLUMN auction.standings.consolidated_at IS 'When its bids went to history; NULL: not yet.';
+COMMENT ON COLUMN auction.standings.removed_at IS 'When its bids left history, by auction.history_retention or auction.remove_history(); NULL: they have not.';
 COMMENT ON COLUMN auction.standings.reason IS 'Why it is quarantined or was cancelled; NULL: neither.';
 COMMENT ON COLUMN auction.standings.pinned IS 'The route it is pinned to, table or redis; NULL: the rollout decides.';
 
@@ -787,7 +852,617 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION auction.consolidate(bigint) IS
 'verifies a closed auction and moves its bids to history in this transaction; '
 'NULL: all closed ones that are not being worked on, as far as one '
-'transaction can lock them. Returns how many';
+'transaction can lock them. Returns how many. While a shard of history is on '
+'another server, or being moved, it only verifies, and returns 0: the '
+'consolidator does the rest';
+
+/* ---- shards ---- */
+
+-- API: public
+CREATE FUNCTION auction.create_shards(shards int DEFAULT 8)
+RETURNS void
+AS 'MODULE_PATHNAME', 'auction_create_shards'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION auction.create_shards(int) IS
+'creates the first shards of history, here. shards: a power of two, 1 to 1024; '
+'anything else, NULL: 22023. There are some: 42710. Needless to call for 8: '
+'the first consolidation makes those';
+
+-- API: public
+CREATE FUNCTION auction.add_shard_server(server name)
+RETURNS void
+AS 'MODULE_PATHNAME', 'auction_add_shard_server'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION auction.add_shard_server(name) IS
+'makes the database of a server of postgres_fdw one that may hold shards of '
+'history: connects with the user mapping of the extension''s owner (or of '
+'PUBLIC), creates schema auction_shard there with the table identity, sets '
+'options of the server that are not set (a NOTICE names them), and notes it in '
+'auction.shard_servers. What it creates there is committed there at once. '
+'Calling it again is right after a change of the server: its error is '
+'forgotten. For the server''s owner. A restored copy of this database takes '
+'its shard servers over by it; the home before, which a NOTICE names, may not '
+'write to them from then on. NULL: does nothing. Errors: no such server, no '
+'user mapping: 42704; another wrapper: 42809; not the server''s owner, rights '
+'missing there: 42501; no connection: 08001, no answer: 08006, no password '
+'though an owner is no superuser: 2F003; PostgreSQL before 15: 0A000; another '
+'encoding: 22023; a standby, read-only, this very database, another history''s, '
+'or a schema auction_shard that is not ours: 55000; a shard server already, '
+'under another name: 42710; what else the other side reports: its own SQLSTATE';
+
+-- API: public
+CREATE PROCEDURE auction.move_shard(shard int, server name)
+AS 'MODULE_PATHNAME', 'auction_move_shard'
+LANGUAGE C;
+COMMENT ON PROCEDURE auction.move_shard(int, name) IS
+'moves a shard of history to a shard server; NULL: to this one. Copies, '
+'compares, changes places, removes the source, while bids, reads and the '
+'consolidation of other shards go on; auctions that need the shard stay in the '
+'journal meanwhile. If it was interrupted: the same call goes on, or '
+'auction.abort_move(). Has transactions of its own: not in a transaction block '
+'(25001). No such shard or server: 42704. It is there already, the server is no '
+'shard server, another move of it is not finished: 55000. Another session is '
+'at it: 55006. The copy is not like the shard: XX001';
+
+-- API: public
+CREATE PROCEDURE auction.split_shard(shard int)
+AS 'MODULE_PATHNAME', 'auction_split_shard'
+LANGUAGE C;
+COMMENT ON PROCEDURE auction.split_shard(int) IS
+'makes two shards of one, at its place: the modulus doubles, and the second has '
+'the number shard + modulus. The same ways and errors as auction.move_shard(); '
+'the modulus is the greatest there is, 1024: 54000';
+
+-- API: public
+CREATE PROCEDURE auction.abort_move(shard int, force bool DEFAULT false)
+AS 'MODULE_PATHNAME', 'auction_abort_move'
+LANGUAGE C;
+COMMENT ON PROCEDURE auction.abort_move(int, bool) IS
+'undoes a move or split that was interrupted before the shard had changed its '
+'place: removes the copy. force: forgets what is left on the other server '
+'instead of removing it, for a server that is lost; also after the change of '
+'places. Nothing to undo, or too late: 55000';
+
+-- API: internal
+-- The hash by which history is partitioned; see shard_hash.h.
+CREATE FUNCTION auction._shard_hash(user_id bigint)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'auction__shard_hash'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+-- API: public
+CREATE PROCEDURE auction.remove_history(before timestamptz)
+AS 'MODULE_PATHNAME', 'auction_remove_history'
+LANGUAGE C;
+COMMENT ON PROCEDURE auction.remove_history(timestamptz) IS
+'removes the bids of auctions that were consolidated before that from history, '
+'in small steps; the auctions stay. auction.history_export() gives them before. '
+'Waits for transactions that may still read them, and for moves of shards. Has '
+'transactions of its own: not in a transaction block (25001). Interrupted, it '
+'is finished by the consolidator';
+
+-- API: public
+CREATE FUNCTION auction.history_export(before timestamptz)
+RETURNS SETOF auction.history
+LANGUAGE sql STABLE
+AS $$
+	SELECT h.*
+	FROM auction.history h
+		JOIN auction.standings s ON s.id OPERATOR(pg_catalog.=) h.auction_id
+	WHERE s.consolidated_at OPERATOR(pg_catalog.<) before
+		AND s.removed_at IS NULL
+$$;
+COMMENT ON FUNCTION auction.history_export(timestamptz) IS
+'the bids that auction.remove_history(before) would remove, whole, with what '
+'proxy auctions hide: COPY (SELECT * FROM auction.history_export(...)) TO ... '
+'Needs SELECT on auction.history and auction.standings';
+
+-- API: public
+-- Each shard counts by itself, in a query that its server carries out whole;
+-- only a deep look fetches bids.
+CREATE FUNCTION auction.verify_history(first_auction bigint DEFAULT NULL,
+	last_auction bigint DEFAULT NULL, deep bool DEFAULT false,
+	OUT auction_id bigint, OUT expected bigint, OUT found bigint,
+	OUT differs text)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	range text := format('auction_id BETWEEN %s AND %s',
+		coalesce(first_auction, -9223372036854775808),
+		coalesce(last_auction, 9223372036854775807));
+	checksum text := CASE WHEN deep THEN 'bit_xor(auction._bid_checksum('
+		'auction_id, bid_no, user_id, amount, placed_at, request_id, '
+		'attributes))' ELSE 'NULL::bigint' END;
+	counts text;
+BEGIN
+	SELECT string_agg(format('SELECT auction_id, count(*) AS n, '
+			'min(bid_no) AS least, max(bid_no) AS greatest, '
+			'count(retracted_at) AS retracted, %s AS checksum '
+			'FROM %s WHERE %s GROUP BY auction_id', checksum, h.relation,
+			range), ' UNION ALL ')
+	INTO counts FROM auction.shards h;
+	RETURN QUERY EXECUTE format($q$
+		WITH there AS (
+			SELECT c.auction_id, sum(n)::bigint AS n, min(least) AS least,
+				max(greatest) AS greatest, sum(retracted)::bigint AS retracted,
+				bit_xor(c.checksum) AS checksum
+			FROM (%s) c GROUP BY c.auction_id
+		), here AS (
+			SELECT s.auction_id, s.bid_count, s.retracted, s.checksum
+			FROM auction._state s
+			WHERE s.consolidated_at IS NOT NULL AND s.removed_at IS NULL AND s.%s
+		)
+		SELECT auction_id, h.bid_count, coalesce(t.n, 0), CASE
+			WHEN h.auction_id IS NULL THEN 'no such auction'
+			WHEN t.n IS DISTINCT FROM h.bid_count
+				OR t.greatest > h.bid_count OR t.least < 1 THEN 'bids'
+			WHEN t.retracted <> h.retracted THEN 'retracted bids'
+			ELSE 'checksum' END
+		FROM here h FULL JOIN there t USING (auction_id)
+		WHERE h.auction_id IS NULL AND NOT EXISTS (SELECT
+				FROM auction._state s WHERE s.auction_id = t.auction_id)
+			OR h.auction_id IS NOT NULL AND (
+				coalesce(t.n, 0) <> h.bid_count OR t.greatest > h.bid_count
+				OR t.least < 1 OR t.retracted <> h.retracted
+				OR t.checksum <> h.checksum)
+		ORDER BY auction_id
+	$q$, coalesce(counts, 'SELECT NULL::bigint AS auction_id, 0::bigint AS n, '
+		'NULL::bigint AS least, NULL::bigint AS greatest, '
+		'0::bigint AS retracted, NULL::bigint AS checksum WHERE false'), range);
+END
+$$;
+COMMENT ON FUNCTION auction.verify_history(bigint, bigint, bool) IS
+'consolidated auctions whose bids in history are not those that there were: one '
+'row each, none if all is well. For after a shard server was restored from a '
+'backup. first_auction, last_auction: their ids, NULL: no limit. deep: compares '
+'checksums, too, for which every bid is fetched; else each server only counts. '
+'expected: bids that were consolidated, NULL: no such auction; found: bids that '
+'are there. differs: bids, retracted bids, checksum, no such auction. A server '
+'that is away is an error. What is missing can be entered in the table of the '
+'shard by whoever has it';
+
+-- API: internal
+-- How large the shards are, as each server says; connects to all of them.
+CREATE FUNCTION auction._shard_sizes(OUT shard int, OUT bids bigint,
+	OUT bytes bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'auction__shard_sizes'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+-- API: public
+-- Greedy: what is not where it may be goes to the emptiest place; then from the
+-- fullest place to the emptiest goes what evens out the two best, as long as
+-- that is worth a twentieth of an even share.
+CREATE FUNCTION auction.rebalance_plan(servers name[] DEFAULT NULL,
+	OUT step int, OUT shard int, OUT source name, OUT target name,
+	OUT bids bigint, OUT bytes bigint)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	places text[] := coalesce(servers::text[], ARRAY(SELECT v.server::text
+		FROM auction.shard_servers v ORDER BY 1));
+	bad text;
+	numbers int[];
+	place_of text[];
+	bids_of bigint[];
+	bytes_of bigint[];
+	mean float8;
+	part record;
+	fullest record;
+	emptiest record;
+BEGIN
+	places := ARRAY(SELECT DISTINCT coalesce(p, '') FROM unnest(places) p);
+	IF places = '{}' THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = 'there is no shard server',
+			HINT = 'Add one with auction.add_shard_server().';
+	END IF;
+	SELECT p INTO bad FROM unnest(places) p
+	WHERE p <> '' AND p NOT IN (SELECT v.server FROM auction.shard_servers v)
+	ORDER BY p LIMIT 1;
+	IF bad IS NOT NULL THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('server "%s" is not a shard server', bad),
+			HINT = 'Make it one with auction.add_shard_server().';
+	END IF;
+
+	SELECT array_agg(z.shard), array_agg(coalesce(h.server::text, '')),
+		array_agg(z.bids), array_agg(z.bytes), sum(z.bytes) / cardinality(places)
+	INTO numbers, place_of, bids_of, bytes_of, mean
+	FROM auction._shard_sizes() z JOIN auction.shards h ON h.shard = z.shard;
+	step := 0;
+	LOOP
+		SELECT p.place, coalesce(sum(l.bytes), 0) AS bytes INTO emptiest
+		FROM unnest(places) p (place) LEFT JOIN unnest(place_of, bytes_of)
+			l (place, bytes) ON l.place = p.place
+		GROUP BY p.place ORDER BY 2, 1 LIMIT 1;
+		SELECT p.place, coalesce(sum(l.bytes), 0) AS bytes INTO fullest
+		FROM unnest(places) p (place) LEFT JOIN unnest(place_of, bytes_of)
+			l (place, bytes) ON l.place = p.place
+		GROUP BY p.place ORDER BY 2 DESC, 1 LIMIT 1;
+		SELECT l.* INTO part
+		FROM unnest(numbers, place_of, bids_of, bytes_of)
+			WITH ORDINALITY l (shard, place, bids, bytes, i)
+		WHERE l.shard NOT IN (SELECT m.shard FROM auction._shard_moves m)
+			AND (l.place <> ALL (places)
+				OR l.place = fullest.place
+				AND least(l.bytes, fullest.bytes - emptiest.bytes - l.bytes)
+					> mean / 20)
+		ORDER BY l.place = ANY (places),
+			CASE WHEN l.place = ANY (places) THEN
+				abs(fullest.bytes - emptiest.bytes - 2 * l.bytes)
+				ELSE -l.bytes END, l.shard
+		LIMIT 1;
+		EXIT WHEN NOT FOUND;
+		step := step + 1;
+		shard := part.shard;
+		source := nullif(part.place, '');
+		target := nullif(emptiest.place, '');
+		bids := part.bids;
+		bytes := part.bytes;
+		RETURN NEXT;
+		place_of[part.i] := emptiest.place;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION auction.rebalance_plan(name[]) IS
+'which shards to move so that their sizes are even: one row a move, in this '
+'order. servers: the shard servers among which to spread history, NULL in the '
+'array: this one; NULL: all shard servers, so that nothing stays here. source '
+'and target: NULL is here. bids: about how many, by the last ANALYZE there; '
+'bytes: with indexes. Shards that are being moved are left out. Asks every '
+'server that has shards. One that is no shard server, or none at all: 55000';
+
+-- API: public
+CREATE PROCEDURE auction.rebalance(servers name[] DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'auction_rebalance'
+LANGUAGE C;
+COMMENT ON PROCEDURE auction.rebalance(name[]) IS
+'carries out auction.rebalance_plan(servers), move by move, each as '
+'auction.move_shard() does, with its errors; the plan is made anew after each. '
+'Can be interrupted at any time';
+
+-- API: internal
+-- Verified auctions whose bids wait to be consolidated, by shard. Reads the
+-- journal of all of them.
+CREATE FUNCTION auction._shards_waiting(OUT shard int, OUT auctions bigint,
+	OUT bids bigint)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+	-- once, not for every bid
+	WITH shards AS MATERIALIZED (SELECT v.shard, v.modulus FROM auction.shards v)
+	SELECT h.shard, count(DISTINCT j.auction_id), count(*)
+	FROM auction._state s
+		JOIN auction.journal j ON j.auction_id = s.auction_id
+		JOIN shards h
+			ON auction._shard_hash(j.user_id) & (h.modulus - 1) = h.shard
+	WHERE s.status IN ('c', 'x') AND s.consolidated_at IS NULL
+		AND s.verified_at IS NOT NULL
+	GROUP BY 1
+$$;
+
+-- API: internal
+-- Unfinished moves and splits, in words. Who is at it holds the session lock of
+-- lock.c, whose class is shown as a smallint.
+CREATE VIEW auction._moves_now AS
+SELECT m.shard, CASE WHEN m.splits THEN 'split' ELSE 'move' END AS moving,
+	m.target,
+	CASE m.phase
+		WHEN 'c' THEN 'copying'
+		WHEN 'v' THEN 'verifying'
+		WHEN 's' THEN 'swapping'
+		WHEN 'd' THEN 'attaching'
+		WHEN 'r' THEN 'removing'
+		WHEN 'a' THEN 'aborting'
+	END AS phase,
+	l.pid AS moved_by, m.started_at, m.rows_total, m.rows_done, m.bytes_done,
+	m.bids_per_second,
+	CASE WHEN m.phase OPERATOR(pg_catalog.=) 'c' THEN pg_catalog.make_interval(
+		secs => greatest(m.rows_total OPERATOR(pg_catalog.-) m.rows_done, 0)
+			OPERATOR(pg_catalog./) nullif(m.bids_per_second, 0))
+	END AS time_left,
+	CASE m.phase
+		WHEN 'r' THEN coalesce('auction_shard.history_' || m.modulus || '_'
+			|| m.shard || ' on ' || m.source, 'auction._history_' || m.shard
+			|| '_old')
+		WHEN 'a' THEN coalesce('auction_shard.history_' || m.modulus || '_'
+			|| m.shard || ' on ' || m.target, 'auction._history_' || m.shard)
+	END AS left_over
+FROM (SELECT n.*, (n.rows_done OPERATOR(pg_catalog./)
+			nullif(extract(epoch FROM n.copy_time), 0))::float8
+			AS bids_per_second
+		FROM auction._shard_moves n) m
+	LEFT JOIN pg_catalog.pg_locks l
+		ON l.locktype OPERATOR(pg_catalog.=) 'advisory'
+		AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid
+			FROM pg_catalog.pg_database d
+			WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+		AND l.objsubid OPERATOR(pg_catalog.=) (-24373)
+		AND l.objid::bigint OPERATOR(pg_catalog.=) m.shard AND l.granted;
+
+-- API: public
+CREATE VIEW auction.stat_shards AS
+SELECT h.shard, h.modulus, h.server,
+	CASE WHEN c.reltuples OPERATOR(pg_catalog.>=) 0
+		THEN c.reltuples::bigint END AS bids,
+	CASE WHEN h.server IS NULL
+		THEN pg_catalog.pg_total_relation_size(c.oid) END AS bytes,
+	coalesce(w.auctions, 0) AS waiting_auctions,
+	coalesce(w.bids, 0) AS waiting_bids,
+	v.error, v.error_since, v.retry_at,
+	m.moving, m.target AS moving_to, m.phase, m.moved_by,
+	m.started_at AS moving_since, m.rows_total AS bids_to_copy,
+	m.rows_done AS bids_copied, m.bytes_done AS bytes_sent, m.bids_per_second,
+	m.time_left, m.left_over
+FROM auction.shards h
+	JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) h.relation
+	LEFT JOIN auction._shards_waiting() w
+		ON w.shard OPERATOR(pg_catalog.=) h.shard
+	LEFT JOIN auction.shard_servers v
+		ON v.server OPERATOR(pg_catalog.=) h.server
+	LEFT JOIN auction._moves_now m ON m.shard OPERATOR(pg_catalog.=) h.shard;
+COMMENT ON VIEW auction.stat_shards IS
+'One row for each shard: what waits for it, what is wrong with its server, and how far its move or split has come. Asks no other server. Counting what waits reads the journal of all auctions that wait.';
+COMMENT ON COLUMN auction.stat_shards.shard IS 'As in auction.shards; so are modulus and server.';
+COMMENT ON COLUMN auction.stat_shards.bids IS 'About how many it has, as of the last ANALYZE or VACUUM here; NULL: not known.';
+COMMENT ON COLUMN auction.stat_shards.bytes IS 'With indexes; NULL: it is on another server.';
+COMMENT ON COLUMN auction.stat_shards.waiting_auctions IS 'Verified auctions, not yet consolidated, that have bids for it. The same auction may wait for several shards.';
+COMMENT ON COLUMN auction.stat_shards.waiting_bids IS 'Their bids for it, which are still in the journal.';
+COMMENT ON COLUMN auction.stat_shards.error IS 'Why nothing could be written to its server at the last attempt; NULL: it could, or it is here.';
+COMMENT ON COLUMN auction.stat_shards.error_since IS 'When that began; NULL: no error.';
+COMMENT ON COLUMN auction.stat_shards.retry_at IS 'When it is tried again; NULL: no error.';
+COMMENT ON COLUMN auction.stat_shards.moving IS 'move: by auction.move_shard(); split: by auction.split_shard(); NULL: neither is unfinished.';
+COMMENT ON COLUMN auction.stat_shards.moving_to IS 'The server it goes to; NULL: to this one, or it does not move.';
+COMMENT ON COLUMN auction.stat_shards.phase IS
+'copying; verifying: source and copy are compared; swapping: waits for transactions that are older than the copy, then for a moment without readers; attaching: a split, at its server; removing: it is done but for left_over; aborting: it is undone but for left_over.';
+COMMENT ON COLUMN auction.stat_shards.moved_by IS 'Process of the session that is at it; NULL: nobody. Then call the procedure again, or auction.abort_move(): meanwhile nothing is consolidated to the shard, unless it is only removing or aborting.';
+COMMENT ON COLUMN auction.stat_shards.moving_since IS 'When the move began.';
+COMMENT ON COLUMN auction.stat_shards.bids_to_copy IS 'About how many, as known when it began.';
+COMMENT ON COLUMN auction.stat_shards.bids_copied IS 'So far, in all attempts.';
+COMMENT ON COLUMN auction.stat_shards.bytes_sent IS 'To another server; 0 where rows do not pass through this one''s hands.';
+COMMENT ON COLUMN auction.stat_shards.bids_per_second IS 'While it copies; pauses by auction.move_rate not counted.';
+COMMENT ON COLUMN auction.stat_shards.time_left IS 'Of copying at that rate, without pauses; NULL: it does not copy.';
+COMMENT ON COLUMN auction.stat_shards.left_over IS 'A table that is still to be removed, which the next call does; NULL: none.';
+
+/* ---- history over all shards ---- */
+
+-- API: internal
+-- The shards as they are, and so until the transaction ends; see shard_read.c.
+CREATE FUNCTION auction._shards_now(
+	OUT shard int, OUT modulus int, OUT relation regclass, OUT server name)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'auction__shards_now'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 8;
+
+-- API: internal
+-- Auctions that are over, but not marked as history.
+CREATE FUNCTION auction._unmarked()
+RETURNS bigint[]
+AS 'MODULE_PATHNAME', 'auction__unmarked'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+-- API: internal
+-- The auctions to be left out where shards are asked past the view bids, by a
+-- statement that follows; shard_read.c says why in this order. NULL: all.
+CREATE FUNCTION auction._not_history(of_shard int)
+RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	looks text;
+BEGIN
+	SELECT string_agg(format('(SELECT 1 FROM %s LIMIT 1)', s.relation),
+		' UNION ALL ')
+	INTO looks
+	FROM (SELECT DISTINCT ON (n.server) n.relation
+		FROM auction._shards_now() n
+		WHERE n.server IS NOT NULL AND (of_shard IS NULL OR n.shard = of_shard)
+		ORDER BY n.server, n.shard) s;
+	IF looks IS NOT NULL THEN
+		EXECUTE looks;
+	END IF;
+	RETURN auction._unmarked();
+END
+$$;
+
+-- API: internal
+-- Who has bought what, of the auctions in history.
+CREATE VIEW auction._won AS
+SELECT s.auction_id, s.leader_id AS user_id, s.price, s.closed_at
+FROM auction._state s
+WHERE s.status OPERATOR(pg_catalog.=) 'h' AND s.removed_at IS NULL
+	AND s.leader_id IS NOT NULL
+	AND coalesce(s.price OPERATOR(pg_catalog.>=) s.reserve_price, true);
+
+-- API: public
+-- No sum of amounts: it would tell the maxima of proxy auctions. What the
+-- winners pay is in the state, here.
+CREATE FUNCTION auction.history_totals(
+	of_shard int DEFAULT NULL,
+	OUT shard int, OUT server name, OUT bids bigint, OUT retracted bigint,
+	OUT bidders bigint, OUT sold bigint, OUT turnover numeric,
+	OUT first_at timestamptz, OUT last_at timestamptz)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 8
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	left_out bigint[];
+	each text;
+BEGIN
+	SELECT string_agg(format('SELECT %s AS shard, count(*) AS bids,'
+			' count(h.retracted_at) AS retracted,'
+			' count(DISTINCT h.user_id) AS bidders,'
+			' min(h.placed_at) AS first_at, max(h.placed_at) AS last_at'
+			' FROM %s h WHERE h.auction_id <> ALL ($1)', n.shard, n.relation),
+		' UNION ALL ')
+	INTO each
+	FROM auction._shards_now() n WHERE of_shard IS NULL OR n.shard = of_shard;
+	IF each IS NULL AND of_shard IS NOT NULL THEN
+		RAISE undefined_object USING
+			MESSAGE = format('shard %s does not exist', of_shard),
+			HINT = 'The shards are in the view auction.shards.';
+	ELSIF each IS NULL THEN
+		RETURN;
+	END IF;
+
+	left_out := auction._not_history(of_shard);
+	RETURN QUERY EXECUTE format($query$
+		WITH asked AS MATERIALIZED (%s),
+		shards AS MATERIALIZED (SELECT * FROM auction._shards_now()),
+		won AS MATERIALIZED (
+			SELECT auction._shard_hash(w.user_id) & m.mask AS remainder,
+				count(*) AS sold, sum(w.price) AS turnover
+			FROM auction._won w,
+				(SELECT max(s.modulus) - 1 AS mask FROM shards s) m
+			WHERE w.auction_id <> ALL ($1)
+			GROUP BY 1)
+		SELECT s.shard, s.server, a.bids, a.retracted, a.bidders, w.sold,
+			w.turnover, a.first_at, a.last_at
+		FROM asked a JOIN shards s ON s.shard = a.shard,
+			LATERAL (SELECT coalesce(sum(o.sold), 0)::bigint AS sold,
+				coalesce(sum(o.turnover), 0) AS turnover
+				FROM won o
+				WHERE o.remainder & (s.modulus - 1) = s.shard) w
+		ORDER BY s.shard
+		$query$, each) USING left_out;
+END
+$$;
+COMMENT ON FUNCTION auction.history_totals(int) IS
+'What history holds, one row a shard; each shard counts by itself, those of several servers at once. of_shard: that one alone, NULL: all; no such shard: 42704. server: where it is, NULL: here. bids: how many, retracted ones and those of cancelled auctions included; retracted: how many of them are; bidders: whose they are, each of whom is in one shard; sold: auctions that one of the shard''s bidders has bought; turnover: what for, in the currency''s minor unit; first_at, last_at: time of the first and the last bid, NULL: none. The sums over all rows (min, max of the times) are those of the whole history. Bids that are on a shard but not consolidated yet do not count. There is no sum of amounts, as it would tell the maxima of proxy auctions. A server that does not answer: its error; ask the other shards one by one then.';
+
+-- API: public
+CREATE FUNCTION auction.top_bidders(
+	n int DEFAULT 10, by text DEFAULT 'bids',
+	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+	OUT rank int, OUT user_id bigint, OUT bids bigint, OUT auctions bigint,
+	OUT won bigint, OUT spent numeric, OUT last_at timestamptz)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 10
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- those who have bought most are known here, the others on their shards
+	by_won bool := by IN ('won', 'spent');
+	begins timestamptz := coalesce(since, '-infinity');
+	ends timestamptz := coalesce(until, 'infinity');
+	left_out bigint[];
+	buyers bigint[];
+	each text;
+BEGIN
+	IF n IS NULL OR n < 1 THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = 'number of top bidders must be at least 1';
+	ELSIF by IS NULL OR by NOT IN ('bids', 'auctions', 'won', 'spent') THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('top bidders cannot be asked for by "%s"', by),
+			HINT = 'Ask by bids, auctions, won or spent.';
+	END IF;
+
+	left_out := auction._not_history(NULL);
+	IF by_won THEN
+		buyers := ARRAY(SELECT w.user_id FROM auction._won w
+			WHERE w.auction_id <> ALL (left_out)
+				AND w.closed_at >= begins AND w.closed_at < ends
+			GROUP BY w.user_id
+			ORDER BY CASE by WHEN 'won' THEN count(*) ELSE sum(w.price) END DESC,
+				w.user_id
+			LIMIT n);
+	END IF;
+	-- The best of all are among the best of each shard. In FILTER, as conditions
+	-- of WHERE make PostgreSQL expect so few users that it would not bother to
+	-- send LIMIT along.
+	SELECT string_agg(format('(SELECT h.user_id, count(*) FILTER %1$s AS bids,'
+			' count(DISTINCT h.auction_id) FILTER %1$s AS auctions,'
+			' max(h.placed_at) FILTER %1$s AS last_at'
+			' FROM %2$s h WHERE h.auction_id <> ALL ($1) %3$s)',
+			'(WHERE h.retracted_at IS NULL AND h.placed_at >= $2'
+			' AND h.placed_at < $3)', s.relation,
+			CASE WHEN by_won THEN 'AND h.user_id = ANY ($5) GROUP BY h.user_id'
+				ELSE format('GROUP BY h.user_id'
+					' ORDER BY %I DESC, h.user_id LIMIT $4', by) END),
+		' UNION ALL ')
+	INTO each FROM auction._shards_now() s;
+	IF each IS NULL THEN
+		RETURN;
+	END IF;
+
+	RETURN QUERY EXECUTE format($query$
+		WITH asked AS MATERIALIZED (%s),
+		best AS MATERIALIZED (%s),
+		won AS MATERIALIZED (
+			SELECT w.user_id, count(*) AS won, sum(w.price) AS spent
+			FROM auction._won w JOIN best b ON b.user_id = w.user_id
+			WHERE w.auction_id <> ALL ($1)
+				AND w.closed_at >= $2 AND w.closed_at < $3
+			GROUP BY w.user_id)
+		SELECT row_number() OVER o::int, b.user_id, t.bids, t.auctions, t.won,
+			t.spent, a.last_at
+		FROM best b LEFT JOIN asked a ON a.user_id = b.user_id
+			LEFT JOIN won w ON w.user_id = b.user_id,
+			LATERAL (SELECT coalesce(a.bids, 0) AS bids,
+				coalesce(a.auctions, 0) AS auctions, coalesce(w.won, 0) AS won,
+				coalesce(w.spent, 0) AS spent) t
+		WINDOW o AS (ORDER BY t.%I DESC, b.user_id)
+		ORDER BY 1
+		$query$, each,
+		CASE WHEN by_won THEN 'SELECT unnest($5) AS user_id'
+			ELSE format('SELECT user_id FROM asked WHERE bids > 0'
+				' ORDER BY %I DESC, user_id LIMIT $4', by) END,
+		by) USING left_out, begins, ends, n, buyers;
+END
+$$;
+COMMENT ON FUNCTION auction.top_bidders(int, text, timestamptz, timestamptz) IS
+'Who is first in history, best first; at most n (at least 1, else 22023). by: what is counted, a column of the result: bids: bids that stand, also of cancelled auctions; auctions: in how many auctions they are; won: auctions bought; spent: what for, in the currency''s minor unit; anything else: 22023. Of equal ones the lower number first. since, until: bids placed, and auctions closed, from since on and before until; NULL: no bound. last_at: time of the last of these bids; NULL: none. Each shard is asked for its first n, those of several servers at once. Bids that are not consolidated yet do not count. A server that does not answer: its error.';
+
+-- API: public
+CREATE FUNCTION auction.user_bids(user_id bigint)
+RETURNS SETOF auction.bids
+LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED ROWS 100
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY SELECT b.* FROM auction.bids b WHERE b.user_id = $1;
+END
+$$;
+COMMENT ON FUNCTION auction.user_bids(bigint) IS
+'The rows of auction.bids of one user. For queries in which the user''s number comes from another table: in a join with the view itself PostgreSQL would read the whole history; this asks the one shard that has them, whichever other servers are away.';
+
+-- API: public
+-- The first query is the first half of view bids.
+CREATE FUNCTION auction.auction_bids(auction_id bigint)
+RETURNS SETOF auction.bids
+LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED ROWS 100
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY
+	SELECT j.auction_id, j.bid_no, j.user_id,
+		CASE s.kind WHEN 'p' THEN least(j.amount, s.price) ELSE j.amount END,
+		j.placed_at, j.request_id, j.attributes,
+		CASE WHEN j.lane_id IS NULL THEN 'table' ELSE 'redis' END,
+		j.buy_now, j.retracted_at, j.retract_reason
+	FROM auction.journal j JOIN auction._state s ON s.auction_id = j.auction_id
+	WHERE j.auction_id = $1 AND s.consolidated_at IS NULL
+	ORDER BY j.bid_no;
+	IF NOT FOUND AND EXISTS (SELECT FROM auction._state s
+		WHERE s.auction_id = $1 AND s.consolidated_at IS NOT NULL)
+	THEN
+		RETURN QUERY SELECT b.* FROM auction.bids b WHERE b.auction_id = $1
+		ORDER BY b.bid_no;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION auction.auction_bids(bigint) IS
+'The rows of auction.bids of one auction, in the order of bid_no. Shard servers are asked only if its bids are in history; a query of the view connects to all of them in any case, and fails if one is away.';
 
 /* ---- retracting and cancelling ---- */
 
@@ -2059,6 +2734,30 @@ AS $$
 		WHERE status = 'q') q
 $$;
 
+CREATE FUNCTION auction._health_shards(
+	OUT item text, OUT object text, OUT status text, OUT finding text,
+	OUT remedy text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'shard server', v.server::text,
+		CASE WHEN v.error IS NULL THEN 'ok' ELSE 'warning' END,
+		coalesce(v.error || ', since ' || v.error_since, 'no error'),
+		CASE WHEN v.error IS NOT NULL THEN 'Auctions with bids there stay in the journal until it takes them. What waits is in auction.stat_shards.'
+			END
+	FROM auction.shard_servers v
+	UNION ALL
+	SELECT 'shard move', 'shard ' || t.shard,
+		CASE WHEN t.moved_by IS NULL THEN 'warning' ELSE 'ok' END,
+		format('%s, %s, begun %s', CASE WHEN t.moved_by IS NULL
+			THEN 'interrupted' ELSE 'process ' || t.moved_by END, t.phase,
+			t.started_at),
+		CASE WHEN t.moved_by IS NULL THEN 'Call the procedure that moves it again, or auction.abort_move().'
+			END
+	FROM auction._moves_now t
+$$;
+
 -- API: public
 CREATE FUNCTION auction.health(
 	OUT item text, OUT object text, OUT status text, OUT finding text,
@@ -2073,14 +2772,16 @@ AS $$
 	UNION ALL SELECT * FROM auction._health_lanes()
 	WHERE NOT pg_is_in_recovery()
 	UNION ALL SELECT * FROM auction._health_auctions()
+	UNION ALL SELECT * FROM auction._health_shards()
+	WHERE NOT pg_is_in_recovery()
 $$;
 COMMENT ON FUNCTION auction.health() IS
 'What is looked at, one row each. item: what; object: of which server, lane or worker, NULL: of the database or cluster. status: ok; warning: it works, but promises less or will not for long; error: something does not work, or what was promised may not hold. finding: what was found. remedy: what to do, NULL if ok. Takes no lock that a bid needs; asks no Redis, but tells what the routers have found, at most some seconds ago. On a standby: library and tables alone, and a row that says so. For members of pg_monitor.';
 
 /* ---- dump ---- */
 
--- All that users entered or bid. The partitions of history are named one by
--- one: pg_dump takes their rows, not those of the parent.
+-- All that users entered or bid. The partitions of history are no members of
+-- the extension: pg_dump takes them, and their rows, by itself.
 SELECT pg_catalog.pg_extension_config_dump('auction.auctions', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.auctions_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.increment_tables',
@@ -2090,15 +2791,10 @@ SELECT pg_catalog.pg_extension_config_dump('auction._rollout', '');
 SELECT pg_catalog.pg_extension_config_dump('auction._rollout_progress', '');
 SELECT pg_catalog.pg_extension_config_dump('auction._pins', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.journal', '');
-SELECT pg_catalog.pg_extension_config_dump('auction.history', '');
-SELECT pg_catalog.pg_extension_config_dump('auction.history_0', '');
-SELECT pg_catalog.pg_extension_config_dump('auction.history_1', '');
-SELECT pg_catalog.pg_extension_config_dump('auction.history_2', '');
-SELECT pg_catalog.pg_extension_config_dump('auction.history_3', '');
-SELECT pg_catalog.pg_extension_config_dump('auction.history_4', '');
-SELECT pg_catalog.pg_extension_config_dump('auction.history_5', '');
-SELECT pg_catalog.pg_extension_config_dump('auction.history_6', '');
-SELECT pg_catalog.pg_extension_config_dump('auction.history_7', '');
+SELECT pg_catalog.pg_extension_config_dump('auction._history', '');
+SELECT pg_catalog.pg_extension_config_dump('auction._removals', '');
+SELECT pg_catalog.pg_extension_config_dump('auction.shard_servers', '');
+SELECT pg_catalog.pg_extension_config_dump('auction._shard_moves', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.lanes', '');
 SELECT pg_catalog.pg_extension_config_dump('auction.lanes_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('auction._lane_terms', '');
@@ -2144,6 +2840,11 @@ GRANT EXECUTE ON FUNCTION auction.write_hotspots(int) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction.write_hotspots_reset() TO pg_monitor;
 
 GRANT EXECUTE ON FUNCTION auction.health() TO pg_monitor;
+
+GRANT SELECT ON auction.shards TO pg_monitor;
+GRANT SELECT ON auction.shard_servers TO pg_monitor;
+GRANT SELECT ON auction.stat_shards TO pg_monitor;
+GRANT EXECUTE ON FUNCTION auction._shards_waiting() TO pg_monitor;
 
 GRANT SELECT ON auction.stat_shadow TO pg_monitor;
 GRANT EXECUTE ON FUNCTION auction._stat_shadow() TO pg_monitor;

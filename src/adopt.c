@@ -62,7 +62,7 @@ auction_adopt_lanes(PG_FUNCTION_ARGS)
 	int			asked = 0;
 
 	auc_attach_check_may_write("adopt_lanes()");
-	serverid = auc_attach_lock_server(NameStr(*name));
+	serverid = auc_attach_lock_server(NameStr(*name), AUC_REDIS_WRAPPER);
 	auc_owner_begin(&caller);
 	/* before the states are looked at: what a router makes of them is later */
 	at = GetCurrentTimestamp();

@@ -30,7 +30,6 @@
 #include "hooks.h"
 #include "miscadmin.h"
 #include "owner.h"
-#include "relation.h"
 #include "shm.h"
 #include "shm_lane.h"
 #include "shm_worker.h"
@@ -79,17 +78,22 @@ void
 auc_attach_check_may_write(const char *function)
 {
 	auc_shm_require(function);
+	auc_attach_check_writable(function);
+}
+
+void
+auc_attach_check_writable(const char *function)
+{
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
 	PreventCommandIfParallelMode(function);
 }
 
 Oid
-auc_attach_lock_server(const char *name)
+auc_attach_lock_server(const char *name, const char *wrapper)
 {
 	Oid			serverid = get_foreign_server_oid(name, false);
-	ForeignServer *server;
-	ForeignDataWrapper *wrapper;
+	const char *found;
 
 	if (!auc_server_owned(serverid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_SERVER, name);
@@ -101,16 +105,15 @@ auc_attach_lock_server(const char *name)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("server \"%s\" was changed concurrently", name),
 				 errhint("Try again.")));
-	server = GetForeignServer(serverid);
-	wrapper = GetForeignDataWrapper(server->fdwid);
-	if (strcmp(wrapper->fdwname, "auction_redis") != 0)
+	found = GetForeignDataWrapper(GetForeignServer(serverid)->fdwid)->fdwname;
+	if (strcmp(found, wrapper) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" is not a server of foreign-data wrapper \"auction_redis\"",
-						name),
-				 errdetail("Its foreign-data wrapper is \"%s\".",
-						   wrapper->fdwname),
-				 errhint("Create one with CREATE SERVER ... FOREIGN DATA WRAPPER auction_redis OPTIONS (host ...).")));
+				 errmsg("server \"%s\" is not a server of foreign-data wrapper \"%s\"",
+						name, wrapper),
+				 errdetail("Its foreign-data wrapper is \"%s\".", found),
+				 errhint("Create one with CREATE SERVER ... FOREIGN DATA WRAPPER %s OPTIONS (host ...).",
+						 wrapper)));
 	return serverid;
 }
 
@@ -137,9 +140,9 @@ check_room(const char *name, int lanes)
 
 /* By heap, not by SPI: also called while a server is being dropped. */
 bool
-auc_attach_has_lanes(const char *server)
+auc_attach_listed(AucRelation which, const char *server)
 {
-	Oid			relid = auc_relation_id(AUC_REL_LANES, true);
+	Oid			relid = auc_relation_id(which, true);
 	Relation	rel;
 	TableScanDesc scan;
 	TupleTableSlot *slot;
@@ -171,6 +174,12 @@ auc_attach_has_lanes(const char *server)
 	return found;
 }
 
+bool
+auc_attach_has_lanes(const char *server)
+{
+	return auc_attach_listed(AUC_REL_LANES, server);
+}
+
 /* ---- attach ---- */
 
 PG_FUNCTION_INFO_V1(auction_attach_redis);
@@ -188,7 +197,7 @@ auction_attach_redis(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("number of lanes must be between 1 and %d",
 						MAX_LANES_PER_SERVER)));
-	(void) auc_attach_lock_server(NameStr(*name));
+	(void) auc_attach_lock_server(NameStr(*name), AUC_REDIS_WRAPPER);
 	if (auc_attach_has_lanes(NameStr(*name)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -300,7 +309,7 @@ auction_detach_redis(PG_FUNCTION_ARGS)
 	/* a server that was dropped while nobody watched must be detachable */
 	serverid = get_foreign_server_oid(NameStr(*name), true);
 	if (OidIsValid(serverid))
-		(void) auc_attach_lock_server(NameStr(*name));
+		(void) auc_attach_lock_server(NameStr(*name), AUC_REDIS_WRAPPER);
 	else if (!superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -40,6 +40,7 @@ typedef struct AucAudit
 	bool		has_row;
 	TimestampTz ends_at;		/* as the seller said */
 	TimestampTz closed_at;		/* 0: not closed */
+	bool		removed;		/* its bids have left history, or are about to */
 	bool		has_auction;	/* a row in auctions */
 } AucAudit;
 

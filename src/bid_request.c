@@ -3,7 +3,7 @@
  *
  * One snapshot for the row and the journal: a bid that is not in the journal
  * can only be in history if the row says consolidated.  History is read later,
- * which does no harm, as nothing leaves it.
+ * which does no harm: what leaves it is gone for good (retention.h).
  */
 #include "postgres.h"
 

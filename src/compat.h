@@ -17,6 +17,8 @@
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -68,6 +70,17 @@ static inline Latch *
 auc_proc_latch(uint32 procno)
 {
 	return &ProcGlobal->allProcs[procno].procLatch;
+}
+
+/* 17: backends are numbered like their PGPROC (024c52111757). NULL: it ended. */
+static inline PGPROC *
+auc_vxid_proc(VirtualTransactionId vxid)
+{
+#if PG_VERSION_NUM >= 170000
+	return ProcNumberGetProc(vxid.procNumber);
+#else
+	return BackendIdGetProc(vxid.backendId);
+#endif
 }
 
 /* 17: LockHeldByMe tells whether a stronger mode counts, too. */

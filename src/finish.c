@@ -30,15 +30,19 @@
 #include "utils/timestamp.h"
 #include "verify.h"
 
-/* Bids in one transaction, unless a single auction has more. */
-#define MAX_BIDS	50000
+#define PAGE(which) \
+	"SELECT auction_id, lane_id, route, verified_at IS NOT NULL, " \
+	" bid_count, closed_at FROM auction._state " \
+	"WHERE status IN ('c', 'x') AND " which " IS NULL " \
+	" AND (closed_at, auction_id) > ($1, $2) " \
+	"ORDER BY closed_at, auction_id LIMIT $3"
 
 static AucStatement closed_page = {
-	.text = "SELECT auction_id, lane_id, route, verified_at IS NOT NULL, "
-	" bid_count, closed_at FROM auction._state "
-	"WHERE status IN ('c', 'x') AND consolidated_at IS NULL "
-	" AND (closed_at, auction_id) > ($1, $2) "
-	"ORDER BY closed_at, auction_id LIMIT $3",
+	.text = PAGE("consolidated_at"),
+	.nargs = 3,.argtypes = {TIMESTAMPTZOID, INT8OID, INT8OID}
+};
+static AucStatement unverified_page = {
+	.text = PAGE("verified_at"),
 	.nargs = 3,.argtypes = {TIMESTAMPTZOID, INT8OID, INT8OID}
 };
 static AucStatement one_auction = {
@@ -75,7 +79,8 @@ auc_finish_max_locks(void)
 }
 
 int
-auc_finish_page(AucFinishCursor *cursor, AucClosed **auctions, bool *last)
+auc_finish_page(AucFinishCursor *cursor, bool unverified, AucClosed **auctions,
+				bool *last)
 {
 	int			batch = Min(auc_guc_consolidate_batch,
 							auc_finish_max_locks());
@@ -89,11 +94,12 @@ auc_finish_page(AucFinishCursor *cursor, AucClosed **auctions, bool *last)
 	values[0] = TimestampTzGetDatum(cursor->closed_at);
 	values[1] = Int64GetDatum(cursor->auction_id);
 	values[2] = Int64GetDatum(batch);
-	rows = auc_statement_run(&closed_page, values, SPI_OK_SELECT);
+	rows = auc_statement_run(unverified ? &unverified_page : &closed_page, values,
+							 SPI_OK_SELECT);
 	for (uint64 row = 0; row < rows; row++)
 	{
 		bids += auc_statement_int64(row, 5);
-		if (n > 0 && bids > MAX_BIDS)
+		if (n > 0 && bids > AUC_FINISH_MAX_BIDS)
 			break;
 		read_closed(row, &page[n++]);
 		cursor->closed_at = auc_statement_int64(row, 6);
@@ -181,7 +187,7 @@ auc_finish_rest(int n, AucClosed *auctions)
 		{
 			auctions[kept] = auctions[i];
 			/* a retraction may have come since it was read */
-			auctions[kept++].verified = row.verified;
+			auctions[kept++].verified = row.verified_at != 0;
 		}
 		else
 			auc_lock_release(auctions[i].auction_id);

@@ -33,15 +33,19 @@ auc_finish_is_over(AucStatus status)
 	return status == AUC_STATUS_CLOSED || status == AUC_STATUS_CANCELLED;
 }
 
+/* Bids in one transaction, unless a single auction has more. */
+#define AUC_FINISH_MAX_BIDS	50000
+
 /* How many auctions one transaction may lock. */
 extern int	auc_finish_max_locks(void);
 extern void auc_finish_start(AucFinishCursor *cursor);
 /*
  * The next closed auctions, as many as one transaction should take; *last says
- * that none follow now.  In a transaction; the result is palloc'd.
+ * that none follow now.  "unverified": only those that are not verified.  In a
+ * transaction; the result is palloc'd.
  */
-extern int	auc_finish_page(AucFinishCursor *cursor, AucClosed **auctions,
-							bool *last);
+extern int	auc_finish_page(AucFinishCursor *cursor, bool unverified,
+							AucClosed **auctions, bool *last);
 /* The auction; returns its status, 'h' if it is consolidated; '\0' unknown. */
 extern char auc_finish_find(int64 auction_id, AucClosed *auction);
 /*

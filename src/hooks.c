@@ -3,7 +3,7 @@
  *
  * object_access_hook
  *   DROP EXTENSION auction     noted; see "at the end of the transaction"
- *   DROP SERVER                refused while the server is attached
+ *   DROP SERVER                refused while the server is attached; noted
  * ProcessUtility_hook
  *   DROP DATABASE, ALTER DATABASE RENAME | SET TABLESPACE, CREATE DATABASE
  *   from it as template        its workers end first: the statement demands
@@ -11,7 +11,10 @@
  *   DROP EXTENSION auction     the workers of this database end first: they
  *                              and the statement would lock the extension's
  *                              tables in different orders
- *   ALTER SERVER RENAME        refused while the server is attached
+ *   ALTER SERVER RENAME        refused while the server is attached, or a
+ *                              shard server
+ *   DROP SERVER                refused, CASCADE or not, while shards are on it
+ *   whatever dropped a server  its row of auction.shard_servers goes, too
  * At the end of the transaction, either way, suspended workers are let in
  * again.  If it commits, and the extension was created or dropped, its
  * database is marked; whether it is there is looked up just before the commit,
@@ -38,6 +41,7 @@
 #include "foreign/foreign.h"
 #include "hooks.h"
 #include "miscadmin.h"
+#include "shard_server.h"
 #include "shm.h"
 #include "shm_stat.h"
 #include "shm_worker.h"
@@ -65,6 +69,8 @@ static List *suspended = NIL;	/* OIDs of databases, in TopMemoryContext */
 
 /* DROP EXTENSION auction CASCADE takes its servers along. */
 static bool dropping_extension = false;
+/* The statement that runs has dropped a server. */
+static bool server_dropped = false;
 
 /* ---- at the end of the transaction ---- */
 
@@ -261,15 +267,47 @@ before_create_database(CreatedbStmt *stmt)
 static void
 before_rename(RenameStmt *stmt)
 {
+	const char *server;
+
 	if (stmt->renameType == OBJECT_DATABASE)
 		suspend_database(stmt->subname, false);
-	else if (stmt->renameType == OBJECT_FOREIGN_SERVER &&
-			 auc_attach_has_lanes(strVal(stmt->object)))
+	if (stmt->renameType != OBJECT_FOREIGN_SERVER)
+		return;
+	server = strVal(stmt->object);
+	if (auc_attach_has_lanes(server))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("cannot rename server \"%s\" because it is attached",
-						strVal(stmt->object)),
+						server),
 				 errhint("Detach it first with auction.detach_redis().")));
+	if (auc_attach_listed(AUC_REL_SHARD_SERVERS, server))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot rename server \"%s\" because it is a shard server",
+						server),
+				 errdetail("Its database knows it by that name.")));
+}
+
+/* With CASCADE the shards would be gone before anybody is asked about it. */
+static void
+before_drop(DropStmt *stmt)
+{
+	ListCell   *cell;
+
+	if (stmt->removeType != OBJECT_FOREIGN_SERVER)
+		return;
+	foreach(cell, stmt->objects)
+	{
+		const char *name = strVal(lfirst(cell));
+		Oid			serverid = get_foreign_server_oid(name, true);
+
+		if (OidIsValid(serverid) && auc_shard_server_has_shards(serverid))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("cannot drop server \"%s\" because shards of history are on it",
+							name),
+					 errhint("They are listed in auction.shards.")));
+	}
 }
 
 /* Does the statement drop our extension? */
@@ -311,6 +349,9 @@ before_statement(Node *node)
 		case T_RenameStmt:
 			before_rename((RenameStmt *) node);
 			break;
+		case T_DropStmt:
+			before_drop((DropStmt *) node);
+			break;
 		default:
 			break;
 	}
@@ -349,8 +390,14 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	before_statement(node);
 	if (!drops_extension(node))
 	{
+		bool		outer = server_dropped;
+
+		server_dropped = false;
 		run_statement(pstmt, query, read_only_tree, context, params,
 					  environment, dest, qc);
+		if (server_dropped)
+			auc_shard_server_forget_dropped();
+		server_dropped = outer;
 		return;
 	}
 
@@ -380,6 +427,7 @@ before_drop_server(Oid serverid)
 
 	if (dropping_extension)
 		return;
+	server_dropped = true;
 	server = GetForeignServerExtended(serverid, FSV_MISSING_OK);
 	if (server == NULL || !auc_attach_has_lanes(server->servername))
 		return;

@@ -16,6 +16,8 @@
 #define AUC_LOCK_CLASS	0xA0C7
 #define AUC_LOCK_CLASS_INCREMENTS	0xA0C8
 #define AUC_LOCK_CLASS_ROLLOUT	0xA0C9
+#define AUC_LOCK_CLASS_SHARDS	0xA0CA
+#define AUC_LOCK_CLASS_MOVE	0xA0CB
 
 static void
 set_tag(LOCKTAG *tag, int64 auction_id)
@@ -101,4 +103,42 @@ auc_lock_rollout(bool wait)
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, AUC_LOCK_CLASS_ROLLOUT);
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) !=
 		LOCKACQUIRE_NOT_AVAIL;
+}
+
+bool
+auc_lock_shards(bool exclusive, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, AUC_LOCK_CLASS_SHARDS);
+	return LockAcquire(&tag, exclusive ? ExclusiveLock : ShareLock, false,
+					   !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+auc_unlock_shards(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, AUC_LOCK_CLASS_SHARDS);
+	(void) LockRelease(&tag, ShareLock, false);
+}
+
+bool
+auc_lock_move(int shard)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, shard, AUC_LOCK_CLASS_MOVE);
+	return LockAcquire(&tag, ExclusiveLock, true, true) !=
+		LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+auc_unlock_move(int shard)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, shard, AUC_LOCK_CLASS_MOVE);
+	(void) LockRelease(&tag, ExclusiveLock, true);
 }

@@ -1,6 +1,6 @@
 /*
- * lock.h: the locks of an auction (rules 2 and 3), an increment table, and the
- * rollout.
+ * lock.h: the locks of an auction (rules 2 and 3), an increment table, the
+ * rollout, and the map of shards.
  *
  * A heavyweight lock in a class of its own beside the advisory locks, so that
  * no SQL can take it by accident.  Exclusive; held to the end of the
@@ -37,5 +37,19 @@ extern void auc_lock_increments(const char *name);
  * returns false instead of waiting.
  */
 extern bool auc_lock_rollout(bool wait);
+
+/*
+ * The map of shards (shard_map.h), to the end of the transaction: exclusively
+ * to change it, shared to write by it.  "wait" as above.
+ */
+extern bool auc_lock_shards(bool exclusive, bool wait);
+extern void auc_unlock_shards(void);	/* shared, taken once */
+
+/*
+ * Who runs the move of a shard: a lock of the session, which outlives its
+ * transactions, until it is given back.  false: another session has it.
+ */
+extern bool auc_lock_move(int shard);
+extern void auc_unlock_move(int shard);
 
 #endif							/* AUC_LOCK_H */

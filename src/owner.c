@@ -16,8 +16,8 @@
 #include "utils/guc.h"
 #include "utils/rel.h"
 
-static Oid
-extension_owner(void)
+Oid
+auc_owner_id(void)
 {
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	Oid			extension = get_extension_oid("auction", false);
@@ -41,7 +41,7 @@ void
 auc_owner_begin(AucCaller *caller)
 {
 	GetUserIdAndSecContext(&caller->userid, &caller->sec_context);
-	SetUserIdAndSecContext(extension_owner(),
+	SetUserIdAndSecContext(auc_owner_id(),
 						   caller->sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	caller->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp",

@@ -15,6 +15,8 @@ typedef struct AucCaller
 	int			guc_level;
 } AucCaller;
 
+/* Who that is; in a transaction.  ERROR without the extension. */
+extern Oid	auc_owner_id(void);
 /*
  * Around SPI: connects, and finishes.  An ERROR in between undoes all of it
  * with the (sub)transaction.

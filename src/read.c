@@ -23,15 +23,18 @@
 #include "finish.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "hooks.h"
 #include "increments.h"
 #include "lock.h"
 #include "miscadmin.h"
 #include "rest.h"
 #include "settings.h"
+#include "shard.h"
 #include "shm.h"
 #include "statement.h"
 #include "store.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* How long a read waits for a router before it takes the tables. */
@@ -43,23 +46,31 @@ PG_FUNCTION_INFO_V1(auction_top_bids);
 PG_FUNCTION_INFO_V1(auction_close_auction);
 PG_FUNCTION_INFO_V1(auction_consolidate);
 
-/* No amount above the price: in a proxy auction it would tell a maximum. */
-static AucStatement best_bids = {
-	.text = "SELECT user_id, least(amount, "
-	" (SELECT price FROM auction._state WHERE auction_id = $1)) FROM ("
-	" SELECT DISTINCT ON (user_id) user_id, amount, bid_no FROM ("
-	"  SELECT user_id, amount, bid_no FROM auction.journal "
-	"  WHERE auction_id = $1 AND retracted_at IS NULL "
-	"   AND (SELECT consolidated_at IS NULL FROM auction._state "
-	"    WHERE auction_id = $1) "
-	"  UNION ALL "
-	"  SELECT user_id, amount, bid_no FROM auction.history "
-	"  WHERE auction_id = $1 AND retracted_at IS NULL "
-	"   AND (SELECT consolidated_at IS NOT NULL FROM auction._state "
-	"    WHERE auction_id = $1)) b "
-	" ORDER BY user_id, amount DESC, bid_no) best "
-	"ORDER BY best.amount DESC, bid_no LIMIT $2",
+/*
+ * No amount above the price: in a proxy auction it would tell a maximum.  One
+ * statement a place: history may have to ask other servers, which may be away,
+ * even if there is nothing to be found.
+ */
+#define BEST_BIDS(table) \
+	"SELECT user_id, least(amount, " \
+	" (SELECT price FROM auction._state WHERE auction_id = $1)) FROM (" \
+	" SELECT DISTINCT ON (user_id) user_id, amount, bid_no FROM " table " " \
+	" WHERE auction_id = $1 AND retracted_at IS NULL " \
+	" ORDER BY user_id, amount DESC, bid_no) best " \
+	"ORDER BY best.amount DESC, bid_no LIMIT $2"
+
+static AucStatement best_in_journal = {
+	.text = BEST_BIDS("auction.journal"),
 	.nargs = 2,.argtypes = {INT8OID, INT8OID}
+};
+static AucStatement best_in_history = {
+	.text = BEST_BIDS("auction.history"),
+	.nargs = 2,.argtypes = {INT8OID, INT8OID}
+};
+static AucStatement where_bids_are = {
+	.text = "SELECT consolidated_at IS NOT NULL, removed_at IS NOT NULL "
+	"FROM auction._state WHERE auction_id = $1",
+	.nargs = 1,.argtypes = {INT8OID}
 };
 
 static bool
@@ -196,6 +207,7 @@ auction_top_bids(PG_FUNCTION_ARGS)
 	AucAsk		ask = {.kind = AUC_REQUEST_BOOK,.wanted = n};
 	AucRow		row;
 	Datum		values[2];
+	Snapshot	snapshot;
 	uint64		rows;
 
 	if (n < 1)
@@ -213,10 +225,18 @@ auction_top_bids(PG_FUNCTION_ARGS)
 	SPI_connect();
 	values[0] = Int64GetDatum(auction_id);
 	values[1] = Int64GetDatum(n);
-	rows = auc_statement_run(&best_bids, values, SPI_OK_SELECT);
-	for (uint64 i = 0; i < rows; i++)
-		put_bid(rsinfo, (int) i + 1, auc_statement_int64(i, 1),
-				auc_statement_int64(i, 2));
+	/* both statements have to agree on where the bids are */
+	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	if (auc_statement_read(&where_bids_are, values, snapshot) > 0 &&
+		!auc_statement_bool(0, 2))
+	{
+		rows = auc_statement_read(auc_statement_bool(0, 1) ? &best_in_history :
+								  &best_in_journal, values, snapshot);
+		for (uint64 i = 0; i < rows; i++)
+			put_bid(rsinfo, (int) i + 1, auc_statement_int64(i, 1),
+					auc_statement_int64(i, 2));
+	}
+	UnregisterSnapshot(snapshot);
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -315,11 +335,19 @@ auction_close_auction(PG_FUNCTION_ARGS)
 
 /* ---- consolidate ---- */
 
+/*
+ * Where shards are on other servers, bids go there in transactions that end
+ * before this one could: the steward hears at the commit what there is to do,
+ * and has the consolidator do it.
+ */
 static int
 finish(int n, AucClosed *auctions)
 {
 	n = auc_finish_verify(n, auctions);
-	return auc_finish_consolidate(n, auctions);
+	if (n == 0 || auc_shard_here(true))
+		return auc_finish_consolidate(n, auctions);
+	auc_hooks_steward_wanted();
+	return 0;
 }
 
 static int64
@@ -367,7 +395,7 @@ consolidate_all(void)
 	while (!last && room > 0)
 	{
 		AucClosed  *auctions;
-		int			n = auc_finish_page(&cursor, &auctions, &last);
+		int			n = auc_finish_page(&cursor, false, &auctions, &last);
 
 		CHECK_FOR_INTERRUPTS();
 		n = auc_finish_rest(Min(n, room), auctions);

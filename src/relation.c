@@ -40,6 +40,8 @@ static const char *const relation_names[AUC_REL_COUNT] = {
 	[AUC_REL_WAITS] = "_waits",
 	[AUC_REL_ADOPTIONS] = "_adoptions",
 	[AUC_REL_REPAIR_LOG] = "repair_log",
+	[AUC_REL_HISTORY] = "history",
+	[AUC_REL_SHARD_SERVERS] = "shard_servers",
 };
 
 static Oid	relation_ids[AUC_REL_COUNT];

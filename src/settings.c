@@ -29,15 +29,19 @@ int			auc_guc_guard_lag = 10;
 int			auc_guc_guard_min_bids = 100;
 int			auc_guc_guard_p99 = 1000;
 int			auc_guc_guard_window = 10;
+int			auc_guc_history_retention = 0;
 int			auc_guc_lane_lease = 5000;
 int			auc_guc_backlog_limit = 0;
 int			auc_guc_log_limit = 0;
 int			auc_guc_log_retention = 30;
 int			auc_guc_redis_memory_limit = 0;
 int			auc_guc_consolidate_batch = 100;
+int			auc_guc_move_rate = 0;
 int			auc_guc_role_slots = 75;
 int			auc_guc_sample_waits = 1000;
 double		auc_guc_shadow = 0;
+int			auc_guc_shard_timeout = 30000;
+char	   *auc_guc_stop_at;
 bool		auc_guc_track_bids = true;
 double		auc_guc_user_rate_limit = 0;
 
@@ -90,6 +94,10 @@ static const AucIntSetting int_settings[] = {
 		"The time back from now whose bids the guard looks at.",
 		NULL,
 		&auc_guc_guard_window, 1, AUC_GUARD_WINDOW_MAX, PGC_SIGHUP, GUC_UNIT_S},
+	{"auction.history_retention",
+		"How long bids stay in history after their auction was consolidated.",
+		"0 means for ever.",
+		&auc_guc_history_retention, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN},
 	{"auction.lane_lease",
 		"How long the owner of a lane may be silent before another instance of PostgreSQL takes the lane.",
 		"The longer of the owner's and the other's holds. The owner renews it four times in that time.",
@@ -102,6 +110,10 @@ static const AucIntSetting int_settings[] = {
 		"How long applied records stay in the log.",
 		NULL,
 		&auc_guc_log_retention, 0, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S},
+	{"auction.move_rate",
+		"Most rows per second that auction.move_shard() and split_shard() copy.",
+		"0 means no limit.",
+		&auc_guc_move_rate, 0, INT_MAX, PGC_USERSET, 0},
 	{"auction.overload_timeout",
 		"How long a bid on route redis waits to be taken by the router.",
 		"Then it fails with SQLSTATE RB004 and is not recorded.",
@@ -118,6 +130,10 @@ static const AucIntSetting int_settings[] = {
 		"How often the steward looks which sessions wait for a lock.",
 		"0 means never. What it finds is shown by auction.write_hotspots().",
 		&auc_guc_sample_waits, 0, 3600000, PGC_SIGHUP, GUC_UNIT_MS},
+	{"auction.shard_timeout",
+		"How long a shard server may be silent before it counts as gone.",
+		"Holds for what the engine does there itself, not for queries, which go through postgres_fdw.",
+		&auc_guc_shard_timeout, 100, 3600000, PGC_SIGHUP, GUC_UNIT_MS},
 };
 
 /* Sizes of shared memory: known only while libraries are being preloaded. */
@@ -201,6 +217,12 @@ auc_settings_define(void)
 							 NULL,
 							 &auc_guc_shadow, 0, 0, 100, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
+	DefineCustomStringVariable("auction.stop_at",
+							   "Names a point at which processes stop, for tests.",
+							   "See src/stop.h. Empty means none.",
+							   &auc_guc_stop_at, "", PGC_SUSET,
+							   GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							   NULL, NULL, NULL);
 	DefineCustomRealVariable("auction.user_rate_limit",
 							 "Most bids per second of one bidder, on either route.",
 							 "As many may come at once. 0 means no limit. Needs the library to be preloaded.",

@@ -256,7 +256,7 @@ auc_database_running(Oid dboid, bool terminate)
 }
 
 static void
-wake_steward(Oid dboid, bool lanes_changed)
+wake(AucWorkerKind kind, Oid dboid, bool lanes_changed)
 {
 	AucDatabase *database;
 
@@ -266,7 +266,7 @@ wake_steward(Oid dboid, bool lanes_changed)
 	{
 		if (lanes_changed)
 			pg_atomic_fetch_add_u32(&database->lanes_generation, 1);
-		auc_registry_wake(auc_registry_find_worker(AUC_WORKER_STEWARD, dboid, -1));
+		auc_registry_wake(auc_registry_find_worker(kind, dboid, -1));
 	}
 	LWLockRelease(auc_registry_lock());
 }
@@ -274,13 +274,19 @@ wake_steward(Oid dboid, bool lanes_changed)
 void
 auc_database_wake_steward(Oid dboid)
 {
-	wake_steward(dboid, false);
+	wake(AUC_WORKER_STEWARD, dboid, false);
+}
+
+void
+auc_database_wake_consolidator(Oid dboid)
+{
+	wake(AUC_WORKER_CONSOLIDATOR, dboid, false);
 }
 
 void
 auc_database_lanes_changed(Oid dboid)
 {
-	wake_steward(dboid, true);
+	wake(AUC_WORKER_STEWARD, dboid, true);
 }
 
 uint32

@@ -3,8 +3,8 @@
  *
  * Protocol and states: shm_worker.h.  The worker entries lie in a fixed order,
  * so that a worker's entry follows from what it is: the launcher, the stewards
- * in the order of the database entries, then router and drain of each server
- * entry.
+ * in the order of the database entries, the consolidators likewise, then router
+ * and drain of each server entry.
  *
  * Back-off: a worker that ends by itself may start again at once; if it had
  * not lived for QUICK_DEATH_MS, the third time only after 1 s, doubling to
@@ -83,6 +83,9 @@ auc_worker_shmem_init(bool found, void *space)
 AucWorker *
 auc_registry_find_worker(AucWorkerKind kind, Oid dboid, int server)
 {
+	AucWorker  *stewards = &auc_workers[1];
+	AucWorker  *consolidators = stewards + auc_registry_databases();
+	AucWorker  *pairs = consolidators + auc_registry_databases();
 	AucDatabase *database;
 
 	switch (kind)
@@ -90,14 +93,16 @@ auc_registry_find_worker(AucWorkerKind kind, Oid dboid, int server)
 		case AUC_WORKER_LAUNCHER:
 			return &auc_workers[0];
 		case AUC_WORKER_STEWARD:
+		case AUC_WORKER_CONSOLIDATOR:
 			database = auc_registry_find_database(dboid);
 			if (database == NULL)
 				return NULL;
-			return &auc_workers[1 + (database - auc_databases)];
+			return (kind == AUC_WORKER_STEWARD ? stewards : consolidators) +
+				(database - auc_databases);
 		case AUC_WORKER_ROUTER:
-			return &auc_workers[1 + auc_registry_databases() + 2 * server];
+			return &pairs[2 * server];
 		case AUC_WORKER_DRAIN:
-			return &auc_workers[1 + auc_registry_databases() + 2 * server + 1];
+			return &pairs[2 * server + 1];
 	}
 	return NULL;
 }
@@ -208,6 +213,8 @@ wanted(AucWorkerKind kind, Oid dboid, int server)
 	if (kind == AUC_WORKER_STEWARD)
 		return database->state == AUC_DATABASE_PROBE ||
 			database->state == AUC_DATABASE_PRESENT;
+	if (kind == AUC_WORKER_CONSOLIDATOR)
+		return database->state == AUC_DATABASE_PRESENT;
 	return database->state == AUC_DATABASE_PRESENT &&
 		auc_server(server)->bound && auc_server(server)->dboid == dboid;
 }
@@ -337,7 +344,8 @@ static void
 describe_worker(int index, AucWorkerInfo *info)
 {
 	AucWorker  *worker = &auc_workers[index];
-	int			pair = index - 1 - auc_registry_databases();
+	int			databases = auc_registry_databases();
+	int			pair = index - 1 - 2 * databases;
 
 	info->state = worker->state;
 	info->dboid = worker->dboid;
@@ -350,7 +358,8 @@ describe_worker(int index, AucWorkerInfo *info)
 	if (index == 0)
 		info->kind = AUC_WORKER_LAUNCHER;
 	else if (pair < 0)
-		info->kind = AUC_WORKER_STEWARD;
+		info->kind = index <= databases ? AUC_WORKER_STEWARD :
+			AUC_WORKER_CONSOLIDATOR;
 	else
 	{
 		info->kind = pair % 2 == 0 ? AUC_WORKER_ROUTER : AUC_WORKER_DRAIN;

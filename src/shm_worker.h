@@ -3,8 +3,8 @@
  *
  * AucDatabase entries (auction.max_databases, and a few spare ones in which
  * databases are probed) and one AucWorker entry for every process there may
- * be: the launcher, a steward per database entry, a router and a drain per
- * AucServer entry.  All of it is under the registry lock, exclusively to
+ * be: the launcher, a steward and a consolidator per database entry, a router
+ * and a drain per AucServer entry.  All of it is under the registry lock, exclusively to
  * change; only the stop word of a worker is an atomic, because its process
  * looks at it in every loop.
  *
@@ -67,7 +67,7 @@ typedef struct AucWorkerInfo
 	AucWorkerKind kind;
 	AucWorkerState state;
 	Oid			dboid;			/* InvalidOid: the launcher */
-	NameData	server;			/* "" for launcher and steward */
+	NameData	server;			/* "" unless router or drain */
 	int			pid;			/* 0 unless RUNNING */
 	int			starts;
 	int			last_exit;		/* exit code; -1: none yet */
@@ -99,6 +99,8 @@ extern void auc_database_resume(Oid dboid);
 extern bool auc_database_running(Oid dboid, bool terminate);
 /* There is work for the steward in its tables: wakes it. */
 extern void auc_database_wake_steward(Oid dboid);
+/* There is work for the consolidator; none may be running. */
+extern void auc_database_wake_consolidator(Oid dboid);
 /* auction.lanes has changed: the steward reads it again. */
 extern void auc_database_lanes_changed(Oid dboid);
 extern uint32 auc_database_lanes_generation(Oid dboid);

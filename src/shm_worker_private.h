@@ -60,13 +60,13 @@ auc_registry_databases(void)
 static inline int
 auc_registry_workers(void)
 {
-	return 1 + auc_registry_databases() + 2 * auc_guc_max_servers;
+	return 1 + 2 * auc_registry_databases() + 2 * auc_guc_max_servers;
 }
 
 /* NULL if there is none; the second binds a new entry (NULL: none is free). */
 extern AucDatabase *auc_registry_find_database(Oid dboid);
 extern AucDatabase *auc_registry_bind_database(Oid dboid);
-/* NULL: a steward whose database has no entry. */
+/* NULL: a steward or consolidator whose database has no entry. */
 extern AucWorker *auc_registry_find_worker(AucWorkerKind kind, Oid dboid,
 										   int server);
 extern void auc_registry_wake(AucWorker *worker);

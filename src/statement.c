@@ -95,6 +95,18 @@ auc_statement_read(AucStatement *statement, Datum *values, Snapshot snapshot)
 	return SPI_processed;
 }
 
+Portal
+auc_statement_open(AucStatement *statement, Datum *values)
+{
+	int			level = restrict_planner();
+	Portal		portal;
+
+	prepare(statement);
+	portal = SPI_cursor_open(NULL, statement->plan, values, NULL, false);
+	AtEOXact_GUC(true, level);
+	return portal;
+}
+
 Datum
 auc_statement_ids(int n, const int64 *ids)
 {

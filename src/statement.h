@@ -17,7 +17,7 @@
 
 #include "executor/spi.h"
 
-#define AUC_STATEMENT_MAX_ARGS	7
+#define AUC_STATEMENT_MAX_ARGS	8
 
 typedef struct AucStatement
 {
@@ -43,6 +43,8 @@ extern uint64 auc_statement_run(AucStatement *statement, Datum *values,
  */
 extern uint64 auc_statement_read(AucStatement *statement, Datum *values,
 								 Snapshot snapshot);
+/* A cursor over a SELECT, with a new snapshot, for SPI_cursor_fetch(). */
+extern Portal auc_statement_open(AucStatement *statement, Datum *values);
 /* A bigint[] as an argument. */
 extern Datum auc_statement_ids(int n, const int64 *ids);
 /* Column "column" (from 1) of row "row" (from 0) of the last result. */

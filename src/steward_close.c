@@ -22,6 +22,10 @@
 #include "catalog/pg_type.h"
 #include "finish.h"
 #include "lock.h"
+#include "miscadmin.h"
+#include "settings.h"
+#include "shard.h"
+#include "shm_worker.h"
 #include "statement.h"
 #include "steward_ask.h"
 #include "steward_close.h"
@@ -30,6 +34,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker.h"
+#include "worker_start.h"
 
 #define DUE_PAGE	100
 /* When to look again at what could not be closed, or is being closed. */
@@ -41,6 +46,7 @@ typedef struct Glance
 	bool		closed;
 	bool		keys_left;
 	bool		notes;			/* in _refresh */
+	bool		removals;		/* of history, marked */
 	int64		rollout;		/* that is not done with; 0: none */
 	TimestampTz next_end;
 } Glance;
@@ -70,7 +76,8 @@ static AucStatement glance_all = {
 	"  WHERE keys_left AND (consolidated_at IS NOT NULL OR route = 't')), "
 	" (SELECT ends_at FROM auction._state "
 	"  WHERE status = 'o' AND ends_at > $1 ORDER BY ends_at LIMIT 1), "
-	" EXISTS (SELECT FROM auction._refresh), " AUC_STEWARD_MOVE_SQL,
+	" EXISTS (SELECT FROM auction._refresh), " AUC_STEWARD_MOVE_SQL ", "
+	" EXISTS (SELECT FROM auction._removals)",
 	.nargs = 1,.argtypes = {TIMESTAMPTZOID}
 };
 static AucStatement due_page = {
@@ -105,6 +112,7 @@ glance(TimestampTz now, Glance *result)
 	result->keys_left = auc_statement_bool(0, 3);
 	result->notes = auc_statement_bool(0, 5);
 	result->rollout = auc_statement_int64(0, 6);
+	result->removals = auc_statement_bool(0, 7);
 	next_end = auc_statement_datum(0, 4, &isnull);
 	result->next_end = isnull ? DT_NOEND : DatumGetTimestampTz(next_end);
 	SPI_finish();
@@ -222,28 +230,38 @@ close_due_on_redis(TimestampTz now)
 
 /* ---- finishing ---- */
 
-/* One page of closed auctions; returns whether to go on with the next. */
+/*
+ * One page of closed auctions; returns whether to go on with the next.  What
+ * is verified is left to the consolidator if that has to go to other servers.
+ */
 static bool
-finish_some(void)
+finish_some(TimestampTz now, TimestampTz *next)
 {
 	AucClosed  *auctions;
 	AucClosed  *page;
+	bool		here;
 	bool		last;
 	int			n;
 
 	auc_worker_xact_begin("verifying closed auctions");
-	n = auc_finish_page(&finish_cursor, &page, &last);
+	here = auc_shard_here(false);
+	n = auc_finish_page(&finish_cursor, !here, &page, &last);
 	auctions = MemoryContextAlloc(run_context, Max(n, 1) * sizeof(AucClosed));
 	memcpy(auctions, page, n * sizeof(AucClosed));
 	n = auc_finish_verify(auc_finish_rest(n, auctions), auctions);
 	auc_worker_xact_commit();
 
-	if (n > 0)
+	if (n > 0 && here)
 	{
 		auc_worker_xact_begin("consolidating auctions");
-		n = auc_finish_rest(n, auctions);
+		n = auc_shard_here(false) ? auc_finish_rest(n, auctions) : 0;
 		n = auc_finish_consolidate(n, auctions);
 		auc_worker_xact_commit();
+	}
+	if (!here)
+	{
+		auc_worker_start(AUC_WORKER_CONSOLIDATOR, MyDatabaseId, -1, now, next);
+		auc_database_wake_consolidator(MyDatabaseId);
 	}
 	if (last)
 		auc_finish_start(&finish_cursor);
@@ -256,6 +274,7 @@ auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due)
 	MemoryContext old = CurrentMemoryContext;
 	Glance		work;
 	TimestampTz next_move = DT_NOEND;
+	TimestampTz next_start = DT_NOEND;
 	bool		again = false;
 	bool		more = false;
 
@@ -278,8 +297,11 @@ auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due)
 	/* before its keys may go */
 	if (work.notes && auc_steward_refresh(run_context))
 		more = true;
-	if ((work.due || work.closed) && finish_some())
+	if ((work.due || work.closed) && finish_some(now, &next_start))
 		more = true;
+	if (work.removals || auc_guc_history_retention > 0)
+		auc_worker_start(AUC_WORKER_CONSOLIDATOR, MyDatabaseId, -1, now,
+						 &next_start);
 	/* moving goes first, as it leaves keys behind */
 	if (work.rollout != 0 &&
 		auc_steward_move(run_context, work.rollout, now, &next_move))
@@ -289,7 +311,7 @@ auc_steward_jobs_run(TimestampTz now, TimestampTz *next_due)
 	MemoryContextReset(run_context);
 	MemoryContextSwitchTo(old);
 
-	*next_due = Min(work.next_end, next_move);
+	*next_due = Min(Min(work.next_end, next_move), next_start);
 	if (again)
 		*next_due = Min(*next_due, TimestampTzPlusMilliseconds(now, RETRY_MS));
 	if (more)

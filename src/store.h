@@ -28,7 +28,8 @@ typedef struct AucRow
 	int64		moved_at;		/* last change of route; 0: none */
 	int			lane_id;		/* 0: none yet */
 	bool		keys_left;		/* Redis may still hold its keys */
-	bool		verified;		/* its bids were found to agree with its state */
+	int64		verified_at;	/* its bids were found to agree with its state;
+								 * 0: not yet */
 	bool		consolidated;	/* its bids are in history */
 	const char *increment_table;	/* create and replace: its name, or NULL */
 	bool		own;			/* this transaction wrote the version found */

@@ -287,8 +287,7 @@ store_parse(TupleTableSlot *slot, AucRow *row)
 	row->lane_id = isnull ? 0 : DatumGetInt32(value);
 	value = slot_getattr(slot, COL_KEYS_LEFT, &isnull);
 	row->keys_left = !isnull && DatumGetBool(value);
-	(void) slot_getattr(slot, COL_VERIFIED_AT, &isnull);
-	row->verified = !isnull;
+	row->verified_at = column_int64(slot, COL_VERIFIED_AT);
 	(void) slot_getattr(slot, COL_CONSOLIDATED_AT, &isnull);
 	row->consolidated = !isnull;
 	row->tid = slot->tts_tid;

@@ -1,5 +1,5 @@
 /*
- * worker.c: what launcher, steward, router and drain have in common.
+ * worker.c: what the background workers have in common.
  *
  * A worker's beginning, in this order:
  *   1. signal handlers, then signals are let in;
@@ -48,6 +48,8 @@ typedef struct WorkerKind
 static const WorkerKind kinds[] = {
 	[AUC_WORKER_LAUNCHER] = {"auction launcher", "auc_launcher_main"},
 	[AUC_WORKER_STEWARD] = {"auction steward", "auc_steward_main"},
+	[AUC_WORKER_CONSOLIDATOR] = {"auction consolidator",
+	"auc_consolidator_main"},
 	[AUC_WORKER_ROUTER] = {"auction router", "auc_router_main"},
 	[AUC_WORKER_DRAIN] = {"auction drain", "auc_drain_main"},
 };

@@ -1,10 +1,12 @@
 /*
- * worker.h: what launcher, steward, router and drain have in common.
+ * worker.h: what the background workers have in common.
  *
  *   launcher  static background worker, one for the cluster
  *   steward   dynamic, one per database that has the extension; by launcher
  *   router    dynamic, one per attached server; started by the steward
  *   drain     the same
+ *   consolidator  dynamic, one per database whose history has a shard on
+ *             another server, or being moved; started by the steward
  * Dynamic workers are registered with BGW_NEVER_RESTART; their parent starts
  * them again, with a back-off kept in shared memory, so that a crash loop
  * neither floods the log nor survives DROP EXTENSION or DROP DATABASE.
@@ -19,6 +21,7 @@ typedef enum AucWorkerKind
 {
 	AUC_WORKER_LAUNCHER,
 	AUC_WORKER_STEWARD,
+	AUC_WORKER_CONSOLIDATOR,
 	AUC_WORKER_ROUTER,
 	AUC_WORKER_DRAIN
 } AucWorkerKind;
@@ -45,6 +48,7 @@ extern void auc_worker_xact_commit(void);
 
 extern PGDLLEXPORT void auc_launcher_main(Datum arg);
 extern PGDLLEXPORT void auc_steward_main(Datum arg);
+extern PGDLLEXPORT void auc_consolidator_main(Datum arg);
 extern PGDLLEXPORT void auc_router_main(Datum arg); /* AucServer's index */
 extern PGDLLEXPORT void auc_drain_main(Datum arg);
 

@@ -35,6 +35,7 @@ kind_name(AucWorkerKind kind)
 	static const char *const names[] = {
 		[AUC_WORKER_LAUNCHER] = "launcher",
 		[AUC_WORKER_STEWARD] = "steward",
+		[AUC_WORKER_CONSOLIDATOR] = "consolidator",
 		[AUC_WORKER_ROUTER] = "router",
 		[AUC_WORKER_DRAIN] = "drain",
 	};

@@ -1,0 +1,55 @@
+/*
+ * procedure.c: see procedure.h.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "bid_args.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "procedure.h"
+#include "storage/latch.h"
+
+void
+auc_procedure_enter(FunctionCallInfo fcinfo, const char *procedure)
+{
+	CallContext *call = (CallContext *) fcinfo->context;
+
+	auc_bid_prevent(procedure);
+	if (call == NULL || !IsA(call, CallContext) || call->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s cannot run inside a transaction block", procedure)));
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s needs isolation level READ COMMITTED", procedure),
+				 errhint("Set default_transaction_isolation.")));
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+}
+
+void
+auc_procedure_begin(AucCaller *caller)
+{
+	CHECK_FOR_INTERRUPTS();
+	auc_owner_begin(caller);
+}
+
+void
+auc_procedure_commit(AucCaller *caller)
+{
+	auc_owner_end(caller);
+	SPI_commit();
+}
+
+void
+auc_procedure_pause(long ms)
+{
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+					 auc_wait_event_new("AuctionProcedure"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}

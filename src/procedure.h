@@ -1,0 +1,29 @@
+/*
+ * procedure.h: procedures that have transactions of their own.
+ *
+ *   auc_procedure_enter(fcinfo, "auction.x()");
+ *   ... auc_procedure_begin(&caller); SQL; auc_procedure_commit(&caller); ...
+ *   SPI_finish();
+ * What is allocated in the memory context that is current after the first call
+ * lasts to the last one.  An ERROR rolls back what is not committed.
+ */
+#ifndef AUC_PROCEDURE_H
+#define AUC_PROCEDURE_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "owner.h"
+
+/*
+ * ERROR: 25001 called in a transaction block; 55000 another isolation level
+ * than READ COMMITTED; 25006 read-only.  Connects to SPI.
+ */
+extern void auc_procedure_enter(FunctionCallInfo fcinfo, const char *procedure);
+/* Around SQL with the rights of the extension's owner; then it is committed. */
+extern void auc_procedure_begin(AucCaller *caller);
+extern void auc_procedure_commit(AucCaller *caller);
+/* Waits so long; can be cancelled. */
+extern void auc_procedure_pause(long ms);
+
+#endif							/* AUC_PROCEDURE_H */
