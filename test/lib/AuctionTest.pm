@@ -466,7 +466,9 @@ WITH $placed, numbered AS (
 	WINDOW w AS (PARTITION BY auction_id ORDER BY bid_no))
 SELECT (SELECT count(*) FROM numbered WHERE bid_no <> n OR placed_at < earlier
 		OR kind = 'open' AND amount <= before)
-	+ (SELECT count(*) FROM numbered r JOIN numbered b USING (auction_id)
+	+ (SELECT count(*) FROM
+		(SELECT * FROM numbered WHERE retracted_at IS NOT NULL) r
+		JOIN numbered b USING (auction_id)
 		WHERE r.kind = 'open' AND r.bid_no < b.bid_no
 			AND r.retracted_at > b.placed_at AND r.amount >= b.amount)
 SQL

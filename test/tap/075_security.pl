@@ -169,11 +169,12 @@ foreach (@functions)
 	  if $kind eq 'p';
 }
 is("@loose", '', 'every SECURITY DEFINER function fixes its search_path');
+# history_export() has its caller's rights, and is to become part of his query.
 is(sql(<<'SQL'), '', 'no function has a search_path of its own that others write');
 SELECT p.oid::regprocedure FROM pg_proc p
 WHERE p.pronamespace = 'auction'::regnamespace
  AND p.prolang IN (SELECT oid FROM pg_language WHERE lanname IN ('sql', 'plpgsql'))
- AND p.prokind <> 'a' AND NOT ('search_path=pg_catalog, pg_temp' = ANY
+ AND p.prokind <> 'a' AND p.proname <> 'history_export' AND NOT ('search_path=pg_catalog, pg_temp' = ANY
 	(coalesce(p.proconfig, '{}')))
 SQL
 is(sql("SELECT string_agg(f, ' ') FROM unnest(ARRAY['"
@@ -220,7 +221,7 @@ unlike((as('watcher', 'SELECT * FROM auction.stat_lanes'))[1], qr/$secret/,
 my %own = map { $_ => 1 } split /\n/,
   sql("SELECT name FROM pg_settings WHERE name LIKE 'auction.%'"
 	  . " AND context = 'user'");
-is(join(' ', sort grep { !/^auction\.(durability|overload_timeout)$/ } keys %own),
+is(join(' ', sort grep { !/^auction\.(durability|move_rate|overload_timeout)$/ } keys %own),
 	'', 'what a role sets for itself is about its own bids alone');
 my @settings = split /\n/, sql("SELECT name, context FROM pg_settings"
 	  . " WHERE name LIKE 'auction.%' AND context <> 'user'");
