@@ -35,7 +35,6 @@
 
 static List *batches = NIL;		/* in TopMemoryContext, oldest first */
 static AucFinishCursor cursor;
-static AucFinishCursor attempted_from;
 /* Not before this does the cursor begin again. */
 static TimestampTz next_pass = 0;
 
@@ -71,16 +70,15 @@ static bool all_local;
 static bool
 send_some(void)
 {
-	AucFinishCursor before = cursor;
+	/* an ERROR leaves it where it was */
+	AucFinishCursor next = cursor;
 	AucBatch   *batch;
 	bool		last;
 
 	if (list_length(batches) >= MAX_BATCHES || next_pass > GetCurrentTimestamp())
 		return false;
-	/* in case of an ERROR */
-	attempted_from = before;
-	batch = auc_consolidator_send(&cursor, batches, &last, &all_local);
-	attempted_from = cursor;
+	batch = auc_consolidator_send(&next, batches, &last, &all_local);
+	cursor = next;
 	if (batch != NULL)
 		add_batch(batch);
 	if (!last)
@@ -153,7 +151,6 @@ try_step(bool (*step) (void), MemoryContext context)
 		AbortOutOfAnyTransaction();
 		RESUME_INTERRUPTS();
 		MemoryContextSwitchTo(context);
-		cursor = attempted_from;
 		if (!auc_shard_servers_failed(error, GetCurrentTimestamp()))
 			ReThrowError(error);
 	}
@@ -197,7 +194,6 @@ auc_consolidator_main(Datum arg)
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	auc_finish_start(&cursor);
-	attempted_from = cursor;
 
 	if (sigsetjmp(local_sigjmp_buf, 1) != 0)
 	{

@@ -27,8 +27,6 @@
 
 /* Rows read from the journal at a time. */
 #define FETCH_ROWS	2000
-/* A server that is slower than this many bids a millisecond counts as gone. */
-#define SLOWEST_PER_MS	10
 /* Where rows go that may be there already; emptied by each commit. */
 #define INCOMING	"pg_temp.auction_incoming"
 
@@ -130,7 +128,6 @@ read_page(AucFinishCursor *cursor, List *batches, AucBatch *batch)
 	{
 		AucBatchItem *item = &batch->items[batch->n];
 		int64		auction_id = auc_statement_int64(row, 1);
-
 		bool		pending = is_pending(batches, auction_id);
 
 		if (!pending)
@@ -314,14 +311,6 @@ send_all(Sending *sending)
 	SPI_cursor_close(portal);
 }
 
-/* For what a server does with so many bids, without a sign of life. */
-static int
-patience_for(uint64 bids)
-{
-	return (int) Min(auc_guc_shard_timeout + bids / SLOWEST_PER_MS,
-					 INT_MAX / 2);
-}
-
 /* What is there already may lack a retraction of later. */
 static void
 add_missing(AucRemote *remote, uint64 rows)
@@ -335,7 +324,7 @@ add_missing(AucRemote *remote, uint64 rows)
 						  "  retract_reason = excluded.retract_reason"
 						  " WHERE (h.retracted_at, h.retract_reason) IS DISTINCT FROM"
 						  "  (excluded.retracted_at, excluded.retract_reason)",
-						  0, NULL, patience_for(rows));
+						  0, NULL, auc_remote_patience(rows));
 }
 
 /* Ends the copies first: the servers then work side by side. */
@@ -439,7 +428,7 @@ check_target(Sending *sending, int t)
 	remote = auc_shard_servers_connect(target->server);
 	params[0] = OidOutputFunctionCall(F_ARRAY_OUT, ids_of(batch));
 	rows = auc_remote_run(remote, sums_statement(sending, t), 1, params,
-						  patience_for(target->rows));
+						  auc_remote_patience(target->rows));
 	for (int i = 0; i < batch->n; i++)
 	{
 		AucShardSum there;

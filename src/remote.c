@@ -31,6 +31,8 @@
 #include "utils/timestamp.h"
 
 #define OLDEST_VERSION	150000
+/* Who does less than so many rows a millisecond counts as gone. */
+#define SLOWEST_PER_MS	10
 /* So much of a COPY waits in memory before it has to be sent. */
 #define COPY_PIECE		(64 * 1024)
 /* So much of a statement is shown in an error's context. */
@@ -479,6 +481,13 @@ auc_remote_run(AucRemote *remote, const char *sql, int nparams,
 {
 	send_statement(remote, sql, nparams, params, patience);
 	return count_rows(remote);
+}
+
+int
+auc_remote_patience(uint64 rows)
+{
+	return (int) Min(auc_guc_shard_timeout + rows / SLOWEST_PER_MS,
+					 INT_MAX / 2);
 }
 
 const char *

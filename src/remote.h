@@ -50,6 +50,8 @@ extern bool auc_remote_usable(const AucRemote *remote);
  */
 extern uint64 auc_remote_run(AucRemote *remote, const char *sql, int nparams,
 							 const char *const *params, int patience);
+/* For what the other side does with so many rows, without a sign of life. */
+extern int	auc_remote_patience(uint64 rows);
 /* Of the last statement; NULL: null. */
 extern const char *auc_remote_value(const AucRemote *remote, uint64 row,
 									int column);

@@ -22,8 +22,6 @@
 #define LIST_AUCTIONS	10000
 #define REMOVE_AUCTIONS	1000
 #define REMOVE_BIDS		10000
-/* A server that is slower than this many bids a millisecond counts as gone. */
-#define SLOWEST_PER_MS	10
 /* How often a worker looks whether something has become too old. */
 #define LOOK_MS			5000
 
@@ -131,16 +129,14 @@ next_step(const AucRemoval *removal)
 	return n;
 }
 
-/* For what a server does with the next n auctions, without a sign of life. */
-static int
-patience_for(const AucRemoval *removal, int n)
+static int64
+bids_of(const AucRemoval *removal, int n)
 {
 	int64		bids = 0;
 
 	for (int i = 0; i < n; i++)
 		bids += removal->bids[removal->next + i];
-	return (int) Min(auc_guc_shard_timeout + bids / SLOWEST_PER_MS,
-					 INT_MAX / 2);
+	return bids;
 }
 
 static bool
@@ -208,7 +204,7 @@ auc_retention_remove(AucRemoval *removal, AucRetentionConnect connect)
 		return 0;
 	values[0] = auc_statement_ids(n, removal->ids + removal->next);
 	text = OidOutputFunctionCall(F_ARRAY_OUT, values[0]);
-	patience = patience_for(removal, n);
+	patience = auc_remote_patience(bids_of(removal, n));
 	for (int i = 0; i < map->n; i++)
 		if (OidIsValid(map->shards[i].serverid))
 			remove_there(map, i, text, patience, connect);

@@ -191,17 +191,6 @@ read_piece(void *buffer, int least, int most)
 	return got;
 }
 
-static List *
-names_of_columns(Relation rel)
-{
-	List	   *names = NIL;
-
-	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
-		names = lappend(names, makeString(pstrdup(NameStr(TupleDescAttr(RelationGetDescr(rel),
-																		i)->attname))));
-	return names;
-}
-
 /* From there to here.  The table has the columns in the order of history. */
 static int64
 fetch_piece(AucShardMove *move, const char *range)
@@ -220,8 +209,7 @@ fetch_piece(AucShardMove *move, const char *range)
 	piece_source = move->from.remote;
 	piece_left = 0;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	copy = BeginCopyFrom(pstate, rel, NULL, NULL, false, read_piece,
-						 names_of_columns(rel),
+	copy = BeginCopyFrom(pstate, rel, NULL, NULL, false, read_piece, NIL,
 						 list_make1(makeDefElem("format",
 												(Node *) makeString("binary"),
 												-1)));
