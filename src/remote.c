@@ -1,25 +1,10 @@
 /*
- * remote.c: see remote.h.
- *
- * A connection is memory of one process: this struct, in the context it was
- * opened in, and what libpq has allocated for it.  A reset callback of that
- * context closes it, which an ERROR causes in time, whoever raised it.  The
- * result of the last statement stays with the connection, so that no ERROR
- * can leave one behind either.
- *
- * Nothing of libpq's that waits by itself is used: not PQexec(), not
- * PQcancel(), whose connection would be a second one to wait for.  Who goes
- * away in the middle of a statement closes the socket, and the other side
- * notices by client_connection_check_interval.  The one exception is the
- * look-up of a host name, for which libpq knows no other way.
- *
- * Settings that protect those who administer the other side are left as they
- * are: default_transaction_read_only, session_replication_role.
+ * remote.c: what is said on a connection to a shard server; see remote.h and
+ * remote_private.h.
  */
 #include "postgres.h"
 
 #include "compat.h"
-#include "libpq-fe.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "remote_private.h"
@@ -30,59 +15,10 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define OLDEST_VERSION	150000
 /* Who does less than so many rows a millisecond counts as gone. */
 #define SLOWEST_PER_MS	10
 /* So much of a COPY waits in memory before it has to be sent. */
 #define COPY_PIECE		(64 * 1024)
-/* So much of a statement is shown in an error's context. */
-#define SHOWN_LENGTH	200
-
-struct AucRemote
-{
-	PGconn	   *conn;			/* NULL: closed */
-	PGresult   *result;			/* of the last statement; NULL: none */
-	char	   *piece;			/* of a COPY to us; NULL: none */
-	bool		connected;		/* PQconnectPoll() is done with it */
-	bool		busy;			/* an answer, or the end of a COPY, is due */
-	int			unsent;			/* bytes of a COPY, since the last flush */
-	int			patience;		/* ms, of the current statement */
-	TimestampTz deadline;		/* moves with every sign of life */
-	MemoryContextCallback at_reset;
-	char		name[NAMEDATALEN];
-	char		statement[SHOWN_LENGTH + 4];
-};
-
-/*
- * One statement sets all of this.  Names are qualified, as the search_path is
- * anybody's until then.  client_connection_check_interval can be set on Linux
- * only.  synchronous_commit is raised to where a commit is flushed, on a
- * standby too if there are synchronous ones, as in our workers.
- */
-static const char *const pin_session =
-"SELECT pg_catalog.set_config(s.name, s.value, false) FROM (VALUES "
-"('search_path', 'pg_catalog'), "
-"('client_min_messages', 'error'), "
-"('default_transaction_isolation', 'read committed'), "
-"('row_security', 'off'), "
-"('DateStyle', 'ISO'), "
-"('IntervalStyle', 'postgres'), "
-"('TimeZone', 'GMT'), "
-"('extra_float_digits', '3'), "
-"('statement_timeout', '0'), "
-"('lock_timeout', '5s'), "
-"('idle_in_transaction_session_timeout', '60s'), "
-"('tcp_keepalives_idle', '30'), "
-"('tcp_keepalives_interval', '10'), "
-"('tcp_keepalives_count', '3'), "
-"('jit', 'off')) AS s (name, value) "
-"UNION ALL SELECT pg_catalog.set_config('synchronous_commit', 'on', false) "
-"WHERE pg_catalog.current_setting('synchronous_commit') "
-"OPERATOR(pg_catalog.=) ANY (ARRAY['off', 'local', 'remote_write']) "
-"UNION ALL SELECT "
-"pg_catalog.set_config('client_connection_check_interval', '2s', false) "
-"WHERE pg_catalog.strpos(pg_catalog.version(), 'linux') "
-"OPERATOR(pg_catalog.>) 0";
 
 /* ---- its end ---- */
 
@@ -113,15 +49,8 @@ auc_remote_close(AucRemote *remote)
 	ReleaseExternalFD();
 }
 
-static void
-close_at_reset(void *arg)
-{
-	auc_remote_close(arg);
-}
-
-/* In front of the errors below: what libpq said last, palloc'd, and closed. */
-static char *
-give_up(AucRemote *remote)
+char *
+auc_remote_give_up(AucRemote *remote)
 {
 	char	   *message = pchomp(PQerrorMessage(remote->conn));
 
@@ -130,21 +59,10 @@ give_up(AucRemote *remote)
 }
 
 static void
-fail_to_connect(AucRemote *remote, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
-			 errmsg("could not connect to shard server \"%s\"", remote->name),
-			 errdetail_internal("%s", detail)));
-}
-
-static void
 fail_lost(AucRemote *remote)
 {
-	char	   *message = give_up(remote);
+	char	   *message = auc_remote_give_up(remote);
 
-	if (!remote->connected)
-		fail_to_connect(remote, message);
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("connection to shard server \"%s\" was lost",
@@ -157,10 +75,7 @@ fail_lost(AucRemote *remote)
 static void
 fail_late(AucRemote *remote)
 {
-	(void) give_up(remote);
-	if (!remote->connected)
-		fail_to_connect(remote, psprintf("There was no answer within %d ms.",
-										 remote->patience));
+	auc_remote_close(remote);
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("shard server \"%s\" did not answer within %d ms",
@@ -198,8 +113,8 @@ fail_as_told(AucRemote *remote)
 
 /* ---- waiting ---- */
 
-static void
-be_patient(AucRemote *remote, int patience)
+void
+auc_remote_be_patient(AucRemote *remote, int patience)
 {
 	remote->patience = patience > 0 ? patience : auc_guc_shard_timeout;
 	remote->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
@@ -207,12 +122,11 @@ be_patient(AucRemote *remote, int patience)
 }
 
 /*
- * Until the socket is ready for one of the events.  It is looked at before the
- * clock counts: whoever was held up himself must not take an answer that has
- * long arrived for a missing one.
+ * The socket is looked at before the clock counts: whoever was held up himself
+ * must not take an answer that has long arrived for a missing one.
  */
-static int
-wait_socket(AucRemote *remote, int events)
+int
+auc_remote_wait(AucRemote *remote, int events)
 {
 	for (;;)
 	{
@@ -221,8 +135,6 @@ wait_socket(AucRemote *remote, int events)
 														   remote->deadline);
 		int			got;
 
-		if (PQsocket(remote->conn) == PGINVALID_SOCKET)
-			fail_lost(remote);
 		got = WaitLatchOrSocket(MyLatch, events | WL_LATCH_SET | WL_TIMEOUT |
 								WL_EXIT_ON_PM_DEATH, PQsocket(remote->conn),
 								rest, auc_wait_event_new("AuctionShard"));
@@ -233,12 +145,26 @@ wait_socket(AucRemote *remote, int events)
 		}
 		if (got & events)
 		{
-			be_patient(remote, remote->patience);
+			auc_remote_be_patient(remote, remote->patience);
 			return got & events;
 		}
 		if (rest <= 0)
-			fail_late(remote);
+			return 0;
 	}
+}
+
+/* Of a statement: an ERROR if that is no longer possible, or too late. */
+static int
+wait_socket(AucRemote *remote, int events)
+{
+	int			got;
+
+	if (PQsocket(remote->conn) == PGINVALID_SOCKET)
+		fail_lost(remote);
+	got = auc_remote_wait(remote, events);
+	if (got == 0)
+		fail_late(remote);
+	return got;
 }
 
 /* Sends what libpq still holds, and takes in what keeps it from being sent. */
@@ -298,100 +224,7 @@ receive(AucRemote *remote)
 	remote->busy = false;
 }
 
-/* ---- connecting ---- */
-
-static void
-check_password_used(AucRemote *remote, const AucRemoteTarget *target)
-{
-	if (!target->password_required || PQconnectionUsedPassword(remote->conn))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED),
-			 errmsg("password is required for server \"%s\"", remote->name),
-			 errdetail("The owner of the server or of the extension is no superuser, and the server did not ask for the password."),
-			 errhint("Change how that server authenticates (pg_hba.conf); a superuser can set password_required 'false' in the user mapping.")));
-}
-
-static void
-ignore_notice(void *arg, const PGresult *result)
-{
-}
-
-static void
-start(AucRemote *remote, const AucRemoteTarget *target)
-{
-	if (!AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
-				 errmsg("could not connect to shard server \"%s\"",
-						remote->name),
-				 errdetail("There are too many open files on the local server."),
-				 errhint("Raise the server's max_files_per_process and/or \"ulimit -n\" limits.")));
-	remote->conn = PQconnectStartParams(target->names, target->values, 0);
-	if (remote->conn == NULL)
-	{
-		ReleaseExternalFD();
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	}
-	if (PQstatus(remote->conn) == CONNECTION_BAD)
-		fail_lost(remote);
-	PQsetNoticeReceiver(remote->conn, ignore_notice, NULL);
-}
-
-static void
-finish_connecting(AucRemote *remote)
-{
-	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
-
-	be_patient(remote, 0);
-	while (status != PGRES_POLLING_OK)
-	{
-		if (status == PGRES_POLLING_FAILED)
-			fail_lost(remote);
-		(void) wait_socket(remote, status == PGRES_POLLING_READING ?
-						   WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE);
-		status = PQconnectPoll(remote->conn);
-	}
-	if (PQsetnonblocking(remote->conn, 1) != 0)
-		fail_lost(remote);
-	remote->connected = true;
-}
-
-static void
-check_version(AucRemote *remote)
-{
-	int			version = PQserverVersion(remote->conn);
-
-	if (version < OLDEST_VERSION)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("shard server \"%s\" runs PostgreSQL %d, which is too old",
-						remote->name, version / 10000),
-				 errdetail("It must be PostgreSQL %d or later.",
-						   OLDEST_VERSION / 10000)));
-}
-
-AucRemote *
-auc_remote_open(Oid serverid, Oid userid)
-{
-	AucRemote  *remote = palloc0(sizeof(AucRemote));
-	AucRemoteTarget target;
-
-	auc_remote_target(&target, serverid, userid);
-	strlcpy(remote->name, target.name, sizeof(remote->name));
-	remote->at_reset.func = close_at_reset;
-	remote->at_reset.arg = remote;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext,
-									   &remote->at_reset);
-	start(remote, &target);
-	finish_connecting(remote);
-	check_password_used(remote, &target);
-	check_version(remote);
-	(void) auc_remote_run(remote, pin_session, 0, NULL, 0);
-	return remote;
-}
+/* ---- the connection ---- */
 
 const char *
 auc_remote_name(const AucRemote *remote)
@@ -419,7 +252,7 @@ static void
 note_statement(AucRemote *remote, const char *sql)
 {
 	int			len = strlen(sql);
-	int			shown = pg_mbcliplen(sql, len, SHOWN_LENGTH);
+	int			shown = pg_mbcliplen(sql, len, AUC_REMOTE_SHOWN);
 
 	memcpy(remote->statement, sql, shown);
 	strcpy(remote->statement + shown, shown < len ? "..." : "");
@@ -442,7 +275,7 @@ send_statement(AucRemote *remote, const char *sql, int nparams,
 	check_usable(remote);
 	forget_result(remote);
 	note_statement(remote, sql);
-	be_patient(remote, patience);
+	auc_remote_be_patient(remote, patience);
 	remote->busy = true;
 	if (!PQsendQueryParams(remote->conn, sql, nparams, NULL, params, NULL,
 						   NULL, 0))
@@ -537,7 +370,7 @@ auc_remote_copy_out(AucRemote *remote, const char *sql)
 bool
 auc_remote_copy_get(AucRemote *remote, const char **data, int *len)
 {
-	be_patient(remote, 0);
+	auc_remote_be_patient(remote, 0);
 	for (;;)
 	{
 		forget_piece(remote);
@@ -562,7 +395,7 @@ void
 auc_remote_copy_put(AucRemote *remote, const char *data, int len)
 {
 	Assert(remote->busy);
-	be_patient(remote, 0);
+	auc_remote_be_patient(remote, 0);
 	/* 0 means no memory: what waits to be sent is never much */
 	if (PQputCopyData(remote->conn, data, len) <= 0)
 		fail_lost(remote);
@@ -575,7 +408,7 @@ uint64
 auc_remote_copy_end(AucRemote *remote)
 {
 	Assert(remote->busy);
-	be_patient(remote, 0);
+	auc_remote_be_patient(remote, 0);
 	if (PQputCopyEnd(remote->conn, NULL) <= 0)
 		fail_lost(remote);
 	receive(remote);

@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
@@ -150,6 +152,91 @@ check_password_given(ForeignServer *server, UserMapping *mapping)
 			 errhint("Add one with ALTER USER MAPPING ... OPTIONS (ADD password ...); a superuser can set password_required 'false' instead.")));
 }
 
+/* ---- hosts ---- */
+
+/* Options of which a list, with commas, has an element for each host. */
+static const char *const per_host[] = {"host", "hostaddr", "port"};
+
+static int
+count_elements(const char *list)
+{
+	int			n = 1;
+
+	for (; *list != '\0'; list++)
+		n += *list == ',';
+	return n;
+}
+
+/* palloc'd.  An only port is that of every host. */
+static char *
+get_element(const char *list, int i)
+{
+	if (count_elements(list) == 1)
+		return pstrdup(list);
+	for (; i > 0; i--)
+		list = strchr(list, ',') + 1;
+	return pnstrdup(list, strcspn(list, ","));
+}
+
+/* NULL: it is not there; also if it is empty, as for libpq. */
+static const char *
+find_value(const AucRemoteTarget *target, const char *name)
+{
+	for (int i = 0; target->names[i] != NULL; i++)
+		if (strcmp(target->names[i], name) == 0 &&
+			target->values[i][0] != '\0')
+			return target->values[i];
+	return NULL;
+}
+
+/* Lists that do not go together are for libpq to complain about. */
+static int
+count_hosts(const AucRemoteTarget *target)
+{
+	const char *host = find_value(target, "host");
+	const char *hostaddr = find_value(target, "hostaddr");
+	const char *port = find_value(target, "port");
+	int			n;
+
+	if (host == NULL && hostaddr == NULL)
+		return 1;
+	n = count_elements(host != NULL ? host : hostaddr);
+	if (hostaddr != NULL && count_elements(hostaddr) != n)
+		return 1;
+	if (port != NULL && count_elements(port) != n && count_elements(port) != 1)
+		return 1;
+	return n;
+}
+
+const char **
+auc_remote_target_values(const AucRemoteTarget *target, int host)
+{
+	int			n = 0;
+	const char **values;
+
+	while (target->names[n] != NULL)
+		n++;
+	values = palloc((n + 1) * sizeof(char *));
+	memcpy(values, target->values, (n + 1) * sizeof(char *));
+	for (int i = 0; i < n && target->hosts > 1; i++)
+		for (int k = 0; k < lengthof(per_host); k++)
+			if (strcmp(target->names[i], per_host[k]) == 0)
+				values[i] = get_element(values[i], host);
+	return values;
+}
+
+/* In seconds there; what is no number is for libpq to complain about. */
+static int
+get_connect_timeout(const AucRemoteTarget *target)
+{
+	const char *value = find_value(target, "connect_timeout");
+	long		seconds = value == NULL ? 0 : strtol(value, NULL, 10);
+
+	return (int) Min(Max(seconds, 0), INT_MAX / 1000) * 1000;
+}
+
+/* ---- all of it ---- */
+
 void
 auc_remote_target(AucRemoteTarget *target, Oid serverid, Oid userid)
 {
@@ -160,4 +247,6 @@ auc_remote_target(AucRemoteTarget *target, Oid serverid, Oid userid)
 	target->name = server->servername;
 	target->password_required = password_required(server, mapping);
 	make_options(server, mapping, &target->names, &target->values);
+	target->hosts = count_hosts(target);
+	target->connect_timeout = get_connect_timeout(target);
 }

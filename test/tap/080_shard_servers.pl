@@ -406,6 +406,42 @@ is((add('two'))[0], '', 'it goes on');
 sql('ALTER SYSTEM RESET auction.shard_timeout');
 $home->reload;
 
+# ---- several hosts ----
+
+# Whoever connects to it hears nothing.
+my $silent_dir = PostgreSQL::Test::Utils::tempdir_short();
+my $dir_of_nobody = PostgreSQL::Test::Utils::tempdir_short();
+my $silent = IO::Socket::UNIX->new(
+	Local => "$silent_dir/.s.PGSQL.5432",
+	Listen => 10) or die "socket: $!";
+
+sub set_hosts
+{
+	my ($hosts, $ports) = @_;
+
+	sql("ALTER SERVER two OPTIONS (SET host '$hosts', SET port '$ports')");
+	return;
+}
+
+sql("ALTER SERVER two OPTIONS (SET connect_timeout '1')");
+set_hosts("$silent_dir," . $two->host, '5432,' . $two->port);
+is((add('two'))[0], '', 'the first of two hosts is silent: the second is asked');
+set_hosts("$dir_of_nobody," . $two->host, '5432,' . $two->port);
+is((add('two'))[0], '', '... or nobody is there');
+set_hosts($two->host . ",$silent_dir", $two->port . ',5432');
+is((add('two'))[0], '', 'the second is not needed');
+set_hosts("$silent_dir,$dir_of_nobody,$silent_dir", '5432');
+($state, $told) = add('two');
+is($state, '08001', 'none of three hosts will do');
+like($told, qr/no answer from "$silent_dir" within 1000 ms\.
+.*"$dir_of_nobody.*
+.*
+There was no answer from "$silent_dir" within/, '... it is told of each');
+set_hosts("$silent_dir,$silent_dir", '1,2,3');
+refused('two', '08001', qr/could not match 3 port numbers to 2 hosts/,
+	'lists that do not go together');
+set_hosts($two->host, $two->port);
+
 # ---- something old ----
 
 my $dir = PostgreSQL::Test::Utils::tempdir_short();
