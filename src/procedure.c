@@ -11,6 +11,11 @@
 #include "nodes/parsenodes.h"
 #include "procedure.h"
 #include "storage/latch.h"
+#include "utils/timestamp.h"
+
+#define ONLOOKER_MS		20
+/* Then the caller hears for whom it waits. */
+#define PATIENCE_MS		10000
 
 void
 auc_procedure_enter(FunctionCallInfo fcinfo, const char *procedure)
@@ -52,4 +57,25 @@ auc_procedure_pause(long ms)
 					 auc_wait_event_new("AuctionProcedure"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
+}
+
+void
+auc_procedure_await(AucOnlookers *onlookers, const char *what)
+{
+	TimestampTz tell_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													  PATIENCE_MS);
+
+	while (!auc_onlookers_gone(onlookers))
+	{
+		auc_procedure_pause(ONLOOKER_MS);
+		if (GetCurrentTimestamp() >= tell_at)
+		{
+			ereport(NOTICE,
+					(errmsg("%s waits for the transaction of process %d to end",
+							what, auc_onlookers_pid(onlookers)),
+					 errdetail("It is older than this change, of which it might see only a part.")));
+			tell_at = DT_NOEND;
+		}
+		SPI_commit();
+	}
 }

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "onlooker.h"
 #include "owner.h"
 
 /*
@@ -25,5 +26,11 @@ extern void auc_procedure_begin(AucCaller *caller);
 extern void auc_procedure_commit(AucCaller *caller);
 /* Waits so long; can be cancelled. */
 extern void auc_procedure_pause(long ms);
+/*
+ * Waits until those of this moment have ended, in transactions of its own: two
+ * procedures would else be each other's onlookers.  The caller hears, after a
+ * while, that "what" waits.
+ */
+extern void auc_procedure_await(AucOnlookers *onlookers, const char *what);
 
 #endif							/* AUC_PROCEDURE_H */

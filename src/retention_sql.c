@@ -15,7 +15,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define ONLOOKER_MS	20
 /* A shard is being moved, or the map is being changed. */
 #define BUSY_MS		200
 /* So many pauses, then the caller hears why. */
@@ -55,16 +54,6 @@ list_marked(MemoryContext context)
 	return removal;
 }
 
-static void
-await_onlookers(AucOnlookers *onlookers)
-{
-	while (!auc_onlookers_gone(onlookers))
-	{
-		auc_procedure_pause(ONLOOKER_MS);
-		SPI_commit();
-	}
-}
-
 static int
 remove_some(AucRemoval *removal)
 {
@@ -101,7 +90,7 @@ auction_remove_history(PG_FUNCTION_ARGS)
 		;
 	while ((removal = list_marked(context)) != NULL)
 	{
-		await_onlookers(removal->onlookers);
+		auc_procedure_await(removal->onlookers, "removing history");
 		while (removal->next < removal->n)
 			if (remove_some(removal) == 0)
 				wait_for_moves(&waited);

@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "attach.h"
+#include "attempt.h"
 #include "executor/spi.h"
 #include "foreign/foreign.h"
 #include "lock.h"
@@ -33,9 +34,6 @@
 #define LOCK_MS			20
 #define RETRY_MS		50
 #define RETRY_MAX_MS	1000
-#define ONLOOKER_MS		20
-/* Then the caller hears for whom it waits. */
-#define PATIENCE_MS		10000
 
 static void
 set_phase(AucShardMove *move, AucMovePhase phase)
@@ -117,26 +115,14 @@ verify(AucShardMove *move)
 
 /* All that was copied is committed. */
 static void
-await_onlookers(AucShardMove *move, MemoryContext context)
+await_onlookers(const AucShardMove *move, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	AucOnlookers *onlookers = auc_onlookers_now();
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													PATIENCE_MS);
-	bool		told = false;
 
 	MemoryContextSwitchTo(old);
-	while (!auc_onlookers_gone(onlookers))
-	{
-		auc_procedure_pause(ONLOOKER_MS);
-		if (!told && GetCurrentTimestamp() > until)
-			ereport(NOTICE,
-					(errmsg("the move of shard %d waits for the transaction of process %d to end",
-							move->shard, auc_onlookers_pid(onlookers)),
-					 errdetail("That began before the shard was copied, and might miss rows in the copy.")));
-		told = GetCurrentTimestamp() > until;
-		SPI_commit();
-	}
+	auc_procedure_await(onlookers, psprintf("the move of shard %d",
+											move->shard));
 	auc_onlookers_free(onlookers);
 }
 
@@ -167,45 +153,38 @@ swap(AucShardMove *move)
 	auc_stop_at("move: swapping");
 }
 
+typedef struct Attempt
+{
+	Step		step;
+	AucShardMove *move;
+} Attempt;
+
+static void
+take_step(void *arg)
+{
+	Attempt    *attempt = arg;
+
+	attempt->step(attempt->move);
+}
+
 /* true: the step is done; false: somebody holds a lock, and nothing is. */
 static bool
 attempt(Step step, AucShardMove *move)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	Attempt		this = {step, move};
 	AucMovePhase phase = move->phase;
-	volatile bool done = false;
+	ErrorData  *error = auc_attempt(take_step, &this);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		step(move);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
-			error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
-			ReThrowError(error);
-		FreeErrorData(error);
-		move->phase = phase;
-		auc_place_rollback(&move->from);
-		auc_place_rollback(&move->to);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return done;
+	if (error == NULL)
+		return true;
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+		error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+		ReThrowError(error);
+	FreeErrorData(error);
+	move->phase = phase;
+	auc_place_rollback(&move->from);
+	auc_place_rollback(&move->to);
+	return false;
 }
 
 /* Until it succeeds; between two attempts those go on who were waiting. */

@@ -3,8 +3,8 @@
  */
 #include "postgres.h"
 
-#include "executor/spi.h"
 #include "owner.h"
+#include "shard_place.h"
 #include "shard_table.h"
 
 /* ---- on another server ---- */
@@ -72,25 +72,16 @@ auc_shard_remote_create(AucRemote *remote, int modulus, int number)
 
 /* ---- here ---- */
 
-static void
-execute(const char *statement)
-{
-	int			result = SPI_execute(statement, false, 0);
-
-	if (result < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg_internal("could not execute \"%s\": %s", statement,
-								 SPI_result_code_string(result))));
-}
+static const AucPlace here = {0};
 
 /* PostgreSQL chooses free names for them: tables change theirs. */
 void
 auc_shard_create_indexes(const char *table)
 {
-	execute(psprintf("CREATE INDEX ON %s (auction_id, bid_no)", table));
-	execute(psprintf("CREATE INDEX ON %s (auction_id, request_id)"
-					 " WHERE request_id IS NOT NULL", table));
+	(void) auc_place_run(&here, "CREATE INDEX ON %s (auction_id, bid_no)",
+						 table);
+	(void) auc_place_run(&here, "CREATE INDEX ON %s (auction_id, request_id)"
+						 " WHERE request_id IS NOT NULL", table);
 }
 
 void
@@ -101,11 +92,11 @@ auc_shard_create_first(int modulus)
 	auc_owner_begin(&caller);
 	for (int number = 0; number < modulus; number++)
 	{
-		execute(psprintf("CREATE TABLE auction.history_%d"
-						 " PARTITION OF auction.history"
-						 " (UNIQUE (user_id, auction_id, bid_no))"
-						 " FOR VALUES WITH (MODULUS %d, REMAINDER %d)",
-						 number, modulus, number));
+		(void) auc_place_run(&here, "CREATE TABLE auction.history_%d"
+							 " PARTITION OF auction.history"
+							 " (UNIQUE (user_id, auction_id, bid_no))"
+							 " FOR VALUES WITH (MODULUS %d, REMAINDER %d)",
+							 number, modulus, number);
 		auc_shard_create_indexes(psprintf("auction.history_%d", number));
 	}
 	auc_owner_end(&caller);

@@ -11,7 +11,7 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
+#include "attempt.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "increments.h"
@@ -20,7 +20,6 @@
 #include "tally.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 #include "verify.h"
@@ -292,39 +291,33 @@ is_data_error(int sqlerrcode)
 		sqlerrcode == ERRCODE_INDEX_CORRUPTED;
 }
 
+typedef struct Batch
+{
+	AucVerifyWork work;
+	int			n;
+	const int64 *ids;
+} Batch;
+
+static void
+work_on(void *arg)
+{
+	Batch	   *batch = arg;
+
+	batch->work(batch->n, batch->ids);
+}
+
 /* NULL: it went well; else why not, and everything it did is undone. */
 static char *
 attempt(AucVerifyWork work, int n, const int64 *ids)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	char	   *volatile reason = NULL;
+	Batch		batch = {work, n, ids};
+	ErrorData  *error = auc_attempt(work_on, &batch);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		work(n, ids);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (!is_data_error(error->sqlerrcode))
-			ReThrowError(error);
-		reason = error->message;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return reason;
+	if (error == NULL)
+		return NULL;
+	if (!is_data_error(error->sqlerrcode))
+		ReThrowError(error);
+	return error->message;
 }
 
 int
