@@ -331,6 +331,20 @@ open_places(AucShardMove *move, MemoryContext context)
 }
 
 /*
+ * Here the parts are made together with the row.  There that is only tried, to
+ * see whether it can be done: a table that outlives a crash needs a row that
+ * knows of it.
+ */
+static void
+try_target(AucShardMove *move)
+{
+	auc_place_begin(&move->to);
+	auc_move_create_parts(move);
+	auc_move_check_empty(move);
+	auc_place_rollback(&move->to);
+}
+
+/*
  * The map is held only when nothing is left to be asked of other servers; from
  * the commit on, who writes to shards sees that this one is moving.
  */
@@ -354,8 +368,8 @@ prepare(AucShardMove *move, MemoryContext context)
 		move->target = move->source;
 	check_target(move, shard);
 	open_places(move, context);
-	auc_move_create_parts(move);
-	auc_stop_at("move: created");
+	try_target(move);
+	auc_stop_at("move: tried");
 	rows = estimate_rows(move);
 	(void) auc_lock_shards(true, true);
 	now = find_shard(auc_shard_map_read(), move->shard);

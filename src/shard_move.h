@@ -9,11 +9,12 @@
  *
  * phase  what is done                                       left by a crash
  * ---------------------------------------------------------------------------
- *  -     everything is checked; the target's table is made;  an empty table
- *        the row is inserted, with the map held             there; taken over
- *  c     rows are copied in the order of the key, a piece   rows behind the
- *        a transaction (there first, then here, with the    row's key; they are
- *        key reached)                                       deleted first
+ *  -     everything is checked, the target's table there    nothing
+ *        made and rolled back; the row is inserted, with
+ *        the map held, and the target's table here
+ *  c     the target's table there is made; rows are copied  rows behind the
+ *        in the order of the key, a piece a transaction     row's key; they are
+ *        (there first, then here, with the key reached)     deleted first
  *  v     piece by piece rows and hash of both are compared  nothing
  *  s     when the onlookers of the last copy have ended, the  nothing
  *        partitions change places, in one transaction, which
@@ -115,7 +116,7 @@ extern void auc_move_row_delete(const AucShardMove *move);
 
 /* ---- shard_move_copy.c ---- */
 
-/* Removes from the target what a crash has left behind the last key. */
+/* Makes what is missing there, removes what a crash left behind the key. */
 extern void auc_move_copy_resume(AucShardMove *move);
 /* One piece; false: it was the last.  *rows: in it. */
 extern bool auc_move_copy_piece(AucShardMove *move, int limit, int64 *rows);
@@ -129,6 +130,8 @@ extern char *auc_move_part_table(const AucShardMove *move, int part);
 /* Where the shard is read as long as it is the partition, at move->from. */
 extern char *auc_move_source_table(const AucShardMove *move);
 extern void auc_move_create_parts(AucShardMove *move);
+/* ERROR: a part has rows. */
+extern void auc_move_check_empty(const AucShardMove *move);
 extern void auc_move_drop_parts(AucShardMove *move);
 /* The partitions change places; waits for locks. */
 extern void auc_move_swap(AucShardMove *move);

@@ -39,10 +39,16 @@
 
 /* ---- pieces ---- */
 
-/*
- * "(a, b, c) > (x, y, z)" in words that postgres_fdw ships and an index on
- * user_id serves: "from" and "to" may be invalid.
- */
+static void
+compare(StringInfo sql, const char *operator, const AucShardKey *key)
+{
+	if (key->valid)
+		appendStringInfo(sql, " AND (user_id, auction_id, bid_no) %s ("
+						 INT64_FORMAT ", " INT64_FORMAT ", " INT64_FORMAT ")",
+						 operator, key->user_id, key->auction_id, key->bid_no);
+}
+
+/* From behind one key to the other; one that is not valid is no limit. */
 static char *
 between(const AucShardKey *from, const AucShardKey *to)
 {
@@ -50,22 +56,8 @@ between(const AucShardKey *from, const AucShardKey *to)
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "true");
-	if (from->valid)
-		appendStringInfo(&sql, " AND user_id >= " INT64_FORMAT
-						 " AND (user_id > " INT64_FORMAT
-						 " OR auction_id > " INT64_FORMAT
-						 " OR (auction_id = " INT64_FORMAT
-						 " AND bid_no > " INT64_FORMAT "))",
-						 from->user_id, from->user_id, from->auction_id,
-						 from->auction_id, from->bid_no);
-	if (to->valid)
-		appendStringInfo(&sql, " AND user_id <= " INT64_FORMAT
-						 " AND (user_id < " INT64_FORMAT
-						 " OR auction_id < " INT64_FORMAT
-						 " OR (auction_id = " INT64_FORMAT
-						 " AND bid_no <= " INT64_FORMAT "))",
-						 to->user_id, to->user_id, to->auction_id,
-						 to->auction_id, to->bid_no);
+	compare(&sql, ">", from);
+	compare(&sql, "<=", to);
 	return sql.data;
 }
 
@@ -247,7 +239,7 @@ split_piece(AucShardMove *move, const char *range)
 
 /*
  * Behind the key is the last piece, which has none, or what was committed there
- * when we died before it was noted here.
+ * when we died before it was noted here.  Tables there may not be made yet.
  */
 void
 auc_move_copy_resume(AucShardMove *move)
@@ -255,11 +247,14 @@ auc_move_copy_resume(AucShardMove *move)
 	static const AucShardKey none = {0};
 
 	auc_place_begin(&move->to);
+	if (move->to.remote != NULL)
+		auc_move_create_parts(move);
 	for (int part = 0; part < auc_move_parts(move); part++)
 		(void) auc_place_run(&move->to, "DELETE FROM %s WHERE %s",
 							 auc_move_part_table(move, part),
 							 between(&move->last, &none));
 	auc_place_commit(&move->to);
+	auc_stop_at("move: created");
 }
 
 bool

@@ -74,7 +74,6 @@ static void
 create_part_there(const AucShardMove *move, int part)
 {
 	char	   *table = auc_move_part_table(move, part);
-
 	Oid			parent;
 	bool		isnull;
 
@@ -93,33 +92,33 @@ create_part_there(const AucShardMove *move, int part)
 						 auc_move_part_number(move, part));
 }
 
-/*
- * A table with rows that no row of a move accounts for is somebody's: of a home
- * as it was at another time, perhaps.
- */
-static void
-check_empty(const AucShardMove *move, int part)
-{
-	char	   *table = auc_move_part_table(move, part);
-
-	if (auc_place_run(&move->to, "SELECT 1 FROM %s LIMIT 1", table) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 errmsg("table \"%s\" exists with rows in it, %s", table,
-						auc_place_name(&move->to)),
-				 errhint("Drop it there if nobody needs it.")));
-}
-
 void
 auc_move_create_parts(AucShardMove *move)
 {
 	for (int part = 0; part < auc_move_parts(move); part++)
-	{
 		if (move->to.remote == NULL)
 			create_part_here(move, part);
 		else
 			create_part_there(move, part);
-		check_empty(move, part);
+}
+
+/*
+ * A table with rows that no row of a move accounts for is somebody's: of a home
+ * as it was at another time, perhaps.
+ */
+void
+auc_move_check_empty(const AucShardMove *move)
+{
+	for (int part = 0; part < auc_move_parts(move); part++)
+	{
+		char	   *table = auc_move_part_table(move, part);
+
+		if (auc_place_run(&move->to, "SELECT 1 FROM %s LIMIT 1", table) > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_TABLE),
+					 errmsg("table \"%s\" exists with rows in it, %s", table,
+							auc_place_name(&move->to)),
+					 errhint("Drop it there if nobody needs it.")));
 	}
 }
 

@@ -13,7 +13,7 @@ use Test::More;
 my $shard = 1;
 
 my @points = (
-	'created', 'begun', 'piece', 'between', 'copied', 'verified', 'waiting',
+	'tried', 'begun', 'created', 'piece', 'between', 'copied', 'verified', 'waiting',
 	'swapping', 'swapped', 'removed');
 my @ways = ([ '', 'one' ], [ 'one', 'two' ], [ 'two', '' ]);
 
@@ -43,12 +43,14 @@ sub break_move
 	check_bids("$what: then");
 	sql("SELECT auction.close_auction($id)");
 	my $phase = sql('SELECT phase FROM auction._shard_moves');
+	check_whole("$what: no move is known") if $phase eq '';
 	if ($undo && $phase ne '')
 	{
 		my $error = call_again("CALL auction.abort_move($shard)");
 
 		is($error, $phase eq 'r' ? '55000' : '', "$what: undone, if it can be");
 		$outcome .= $error eq '' ? ', undone' : ', cannot be undone';
+		check_whole("$what: undone") if $error eq '';
 	}
 	if (place_of($shard) ne $to
 		|| sql('SELECT count(*) FROM auction._shard_moves') ne '0')

@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my @points = (
-	'created', 'begun', 'piece', 'between', 'copied', 'verified', 'waiting',
+	'tried', 'begun', 'created', 'piece', 'between', 'copied', 'verified', 'waiting',
 	'swapping', 'swapped', 'attached', 'removed');
 
 kill_setup(shards => 4);
@@ -53,12 +53,14 @@ sub break_split
 	check_bids("$what: then");
 	sql("SELECT auction.close_auction($id)");
 	my $phase = sql('SELECT phase FROM auction._shard_moves');
+	check_whole("$what: no move is known") if $phase eq '';
 	if ($undo && $phase ne '')
 	{
 		my $error = call_again("CALL auction.abort_move($shard)");
 
 		is($error, $phase =~ /[rd]/ ? '55000' : '', "$what: undone, if it can be");
 		$outcome .= $error eq '' ? ', undone' : ', cannot be undone';
+		check_whole("$what: undone") if $error eq '';
 	}
 	if (under_way() ne '0' || sql($split) ne '2')
 	{
