@@ -3,11 +3,10 @@
  */
 #include "postgres.h"
 
-#include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "shard_place.h"
 #include "shard_server.h"
-#include "utils/guc.h"
+#include "statement.h"
 
 void
 auc_place_open(AucPlace *place, Oid serverid)
@@ -17,6 +16,7 @@ auc_place_open(AucPlace *place, Oid serverid)
 	if (!OidIsValid(serverid))
 		return;
 	place->remote = auc_remote_open(serverid, auc_shard_server_user());
+	/* a table that was never analyzed is not to be read whole for a piece */
 	(void) auc_place_run(place, "SELECT set_config(s, 'off', false) FROM"
 						 " unnest('{enable_seqscan, enable_sort}'::text[]) s");
 	auc_place_begin(place);
@@ -38,33 +38,6 @@ auc_place_name(const AucPlace *place)
 		psprintf("shard server \"%s\"", auc_remote_name(place->remote));
 }
 
-/* A table that was never analyzed is not to be read whole for a piece of it. */
-static void
-prefer_indexes(const char *name)
-{
-	(void) set_config_option(name, "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-static uint64
-run_here(const char *sql)
-{
-	int			level = NewGUCNestLevel();
-	int			result;
-
-	prefer_indexes("enable_seqscan");
-	prefer_indexes("enable_sort");
-	result = SPI_execute(sql, false, 0);
-	AtEOXact_GUC(true, level);
-
-	if (result < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg_internal("could not execute \"%s\": %s", sql,
-								 SPI_result_code_string(result))));
-	return SPI_processed;
-}
-
 uint64
 auc_place_run(const AucPlace *place, const char *format,...)
 {
@@ -84,7 +57,7 @@ auc_place_run(const AucPlace *place, const char *format,...)
 			break;
 		enlargeStringInfo(&sql, needed);
 	}
-	rows = place->remote == NULL ? run_here(sql.data) :
+	rows = place->remote == NULL ? auc_statement_once(sql.data) :
 		auc_remote_run(place->remote, sql.data, 0, NULL, 0);
 	pfree(sql.data);
 	return rows;

@@ -4,8 +4,8 @@
 #include "postgres.h"
 
 #include "owner.h"
-#include "shard_place.h"
 #include "shard_table.h"
+#include "statement.h"
 
 /* ---- on another server ---- */
 
@@ -72,16 +72,15 @@ auc_shard_remote_create(AucRemote *remote, int modulus, int number)
 
 /* ---- here ---- */
 
-static const AucPlace here = {0};
-
 /* PostgreSQL chooses free names for them: tables change theirs. */
 void
 auc_shard_create_indexes(const char *table)
 {
-	(void) auc_place_run(&here, "CREATE INDEX ON %s (auction_id, bid_no)",
-						 table);
-	(void) auc_place_run(&here, "CREATE INDEX ON %s (auction_id, request_id)"
-						 " WHERE request_id IS NOT NULL", table);
+	(void) auc_statement_once(psprintf("CREATE INDEX ON %s"
+									   " (auction_id, bid_no)", table));
+	(void) auc_statement_once(psprintf("CREATE INDEX ON %s"
+									   " (auction_id, request_id)"
+									   " WHERE request_id IS NOT NULL", table));
 }
 
 void
@@ -92,11 +91,11 @@ auc_shard_create_first(int modulus)
 	auc_owner_begin(&caller);
 	for (int number = 0; number < modulus; number++)
 	{
-		(void) auc_place_run(&here, "CREATE TABLE auction.history_%d"
-							 " PARTITION OF auction.history"
-							 " (UNIQUE (user_id, auction_id, bid_no))"
-							 " FOR VALUES WITH (MODULUS %d, REMAINDER %d)",
-							 number, modulus, number);
+		(void) auc_statement_once(psprintf("CREATE TABLE auction.history_%d"
+										   " PARTITION OF auction.history"
+										   " (UNIQUE (user_id, auction_id, bid_no))"
+										   " FOR VALUES WITH (MODULUS %d, REMAINDER %d)",
+										   number, modulus, number));
 		auc_shard_create_indexes(psprintf("auction.history_%d", number));
 	}
 	auc_owner_end(&caller);

@@ -82,6 +82,23 @@ auc_statement_run(AucStatement *statement, Datum *values, int expected)
 }
 
 uint64
+auc_statement_once(const char *text)
+{
+	int			level = restrict_planner();
+	int			result;
+
+	set_local("enable_sort", "off");
+	result = SPI_execute(text, false, 0);
+	if (result < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg_internal("could not execute \"%s\": %s", text,
+								 SPI_result_code_string(result))));
+	AtEOXact_GUC(true, level);
+	return SPI_processed;
+}
+
+uint64
 auc_statement_read(AucStatement *statement, Datum *values, Snapshot snapshot)
 {
 	int			level = restrict_planner();

@@ -38,6 +38,11 @@ typedef struct AucStatement
 extern uint64 auc_statement_run(AucStatement *statement, Datum *values,
 								int expected);
 /*
+ * Runs a text once, by a plan that is not kept; DDL, too.  Order comes from an
+ * index, as it is asked for in pieces.
+ */
+extern uint64 auc_statement_once(const char *text);
+/*
  * A SELECT that sees what the snapshot does, whatever the transaction's own:
  * for several statements that have to see the same.
  */
