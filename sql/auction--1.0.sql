@@ -551,6 +551,7 @@ COMMENT ON FUNCTION auction.bid_status(bigint, uuid, bigint) IS
 -- API: public
 -- In a proxy auction no amount above the price is shown: only the leader's can
 -- be, or that of a bid that is retracted.
+-- user_bids() and auction_bids() have its halves, too.
 CREATE VIEW auction.bids AS
 SELECT j.auction_id, j.bid_no, j.user_id,
 	CASE s.kind WHEN 'p' THEN least(j.amount, s.price) ELSE j.amount END
@@ -1424,18 +1425,35 @@ COMMENT ON FUNCTION auction.top_bidders(int, text, timestamptz, timestamptz) IS
 'Who is first in history, best first; at most n (at least 1, else 22023). by: what is counted, a column of the result: bids: bids that stand, also of cancelled auctions; auctions: in how many auctions they are; won: auctions bought; spent: what for, in the currency''s minor unit; anything else: 22023. Of equal ones the lower number first. since, until: bids placed, and auctions closed, from since on and before until; NULL: no bound. last_at: time of the last of these bids; NULL: none. Each shard is asked for its first n, those of several servers at once. Bids that are not consolidated yet do not count. A server that does not answer: its error.';
 
 -- API: public
--- One plan for all users, in which the shard is found when it is run: to plan
--- takes longer than to read a user's bids. Without hash and merge joins, as that
--- plan knows no user and would read all states of auctions while they are few.
+-- View bids, for one user. One plan for all of them, in which the shard is found
+-- when it is run: to plan takes longer than to read a user's bids. That plan knows
+-- no user, so it is told where to begin (OFFSET 0), and not to read all states of
+-- auctions while they are few.
 CREATE FUNCTION auction.user_bids(user_id bigint)
 RETURNS SETOF auction.bids
 LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED ROWS 100
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
-SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 BEGIN
-	RETURN QUERY SELECT b.* FROM auction.bids b WHERE b.user_id = $1;
+	RETURN QUERY
+	SELECT j.auction_id, j.bid_no, j.user_id,
+		CASE s.kind WHEN 'p' THEN least(j.amount, s.price) ELSE j.amount END,
+		j.placed_at, j.request_id, j.attributes,
+		CASE WHEN j.lane_id IS NULL THEN 'table' ELSE 'redis' END,
+		j.buy_now, j.retracted_at, j.retract_reason
+	FROM auction.journal j JOIN auction._state s ON s.auction_id = j.auction_id
+	WHERE j.user_id = $1 AND s.consolidated_at IS NULL
+	UNION ALL
+	SELECT h.auction_id, h.bid_no, h.user_id,
+		CASE s.kind WHEN 'p' THEN least(h.amount, s.price) ELSE h.amount END,
+		h.placed_at, h.request_id, h.attributes,
+		CASE WHEN h.lane_id IS NULL THEN 'table' ELSE 'redis' END,
+		h.buy_now, h.retracted_at, h.retract_reason
+	FROM (SELECT * FROM auction.history a WHERE a.user_id = $1 OFFSET 0) h
+		JOIN auction._state s ON s.auction_id = h.auction_id
+	WHERE s.consolidated_at IS NOT NULL AND s.removed_at IS NULL;
 END
 $$;
 COMMENT ON FUNCTION auction.user_bids(bigint) IS

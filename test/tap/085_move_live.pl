@@ -197,8 +197,8 @@ my $second = open_session($home, 'postgres', 'BEGIN; SELECT count(*) FROM auctio
 is(place_of(0), 'home', 'a transaction from before makes the move wait');
 my $holder = sql("SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction'
 	AND query LIKE '%auction.lanes%'");
-poll('the caller is told', sub { told_psql($move) ne '' });
-like(told_psql($move), qr/^NOTICE:.*shard 0 waits for the transaction of process $holder to end/,
+poll('the caller is told', sub { told_psql($move); $move->{err} ne '' });
+like($move->{err}, qr/^NOTICE:.*shard 0 waits for the transaction of process $holder to end/,
 	'... after a while the caller hears for whom it waits');
 end_session($old, 'COMMIT;');
 # now it is the lock of the second that it waits for
