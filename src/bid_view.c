@@ -19,7 +19,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "bid_entry.h"
+#include "bid_place.h"
 #include "bid_table.h"
 #include "errors.h"
 #include "trigger.h"
