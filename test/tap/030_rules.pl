@@ -144,11 +144,12 @@ bid();
 wait_applied($node, 'postgres');
 $redis->freeze;
 my $pending = ++$price;
-my $accepted = start_psql($node, 'postgres', place($id, $pending));
+my $patient = "SET auction.overload_timeout = '1min'";
+my $accepted = start_psql($node, 'postgres', $patient, place($id, $pending));
 wait_waiting($node, 'postgres', 1);
 poll_until($node, 'postgres',
 	'SELECT backlog_records = 1 FROM auction.stat_lanes');
-my $rejected = start_psql($node, 'postgres', place($id, $pending));
+my $rejected = start_psql($node, 'postgres', $patient, place($id, $pending));
 wait_waiting($node, 'postgres', 2);
 
 # The seller's bid on an auction without records depends on nothing: when it is
