@@ -85,7 +85,7 @@ typedef struct AucBatchItem
 {
 	AucClosed	auction;
 	TimestampTz verified_at;
-	int64		rows;			/* in the journal */
+	int64		sent;			/* bids, to shards that are elsewhere */
 	char	   *wrong;			/* why it is to be quarantined; NULL */
 } AucBatchItem;
 

@@ -42,15 +42,18 @@ static const AucBatch *batch_in_work;
 static const AucShardMap *map_in_work;
 
 static int64
-rows_of(int64 auction_id)
+sent_of(int64 auction_id)
 {
 	for (int i = 0; i < batch_in_work->n; i++)
 		if (batch_in_work->items[i].auction.auction_id == auction_id)
-			return batch_in_work->items[i].rows;
+			return batch_in_work->items[i].sent;
 	return 0;
 }
 
-/* $1: auctions, $2 and $3: as above; an auction whose sums differ. */
+/*
+ * $1: auctions, $2 and $3: as above; an auction whose sums differ, NULL if
+ * none do, and how many bids of the journal were compared.
+ */
 static char *
 compare_local_statement(void)
 {
@@ -63,7 +66,10 @@ compare_local_statement(void)
 			tables[n++] = quote_qualified_identifier("auction",
 													 get_rel_name(map_in_work->shards[i].relid));
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT auction_id FROM (");
+	appendStringInfoString(&sql, "SELECT max(auction_id)"
+						   " FILTER (WHERE (h.n, h.hash)"
+						   " IS DISTINCT FROM (j.n, j.hash)),"
+						   " coalesce(sum(j.n), 0)::bigint FROM (");
 	auc_shard_sum_by_auction(&sql, n, tables);
 	appendStringInfoString(&sql,
 						   ") h (auction_id, n, hash) FULL JOIN ("
@@ -71,17 +77,17 @@ compare_local_statement(void)
 						   " bit_xor(" AUC_SHARD_ROW_HASH ")"
 						   " FROM auction.journal WHERE " OF_LOCAL_SHARDS
 						   " GROUP BY auction_id) j (auction_id, n, hash)"
-						   " USING (auction_id) WHERE (h.n, h.hash)"
-						   " IS DISTINCT FROM (j.n, j.hash) LIMIT 1");
+						   " USING (auction_id)");
 	return sql.data;
 }
 
-/* An auction alone is looked at more closely. */
-static void
+/* An auction alone is looked at more closely.  Returns how many bids. */
+static int64
 consolidate_local(int nids, const int64 *ids, int n, const int64 *remainders)
 {
 	Oid			types[] = {INT8ARRAYOID, INT8ARRAYOID, INT8OID};
 	Datum		values[3];
+	bool		all_equal;
 
 	values[0] = auc_statement_ids(nids, ids);
 	values[1] = auc_statement_ids(n, remainders);
@@ -94,29 +100,32 @@ consolidate_local(int nids, const int64 *ids, int n, const int64 *remainders)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg_internal("could not compare bids with auction.history")));
-	if (SPI_processed > 0)
+	(void) auc_statement_datum(0, 1, &all_equal);
+	if (!all_equal)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("bids of auction %lld in auction.history are not those of auction.journal",
 						(long long) auc_statement_int64(0, 1))));
+	return auc_statement_int64(0, 2);
 }
 
+/* What leaves the journal are just the bids that were compared (rule 20). */
 static void
 mark_work(int n, const int64 *ids)
 {
 	int64	   *remainders = palloc(map_in_work->modulus * sizeof(int64));
 	int			nremainders = 0;
-	int64		sent = 0;
+	int64		compared = 0;
 
 	SPI_connect();
 	for (int r = 0; r < map_in_work->modulus; r++)
 		if (!OidIsValid(map_in_work->shards[map_in_work->of_remainder[r]].serverid))
 			remainders[nremainders++] = r;
 	if (nremainders > 0)
-		consolidate_local(n, ids, nremainders, remainders);
+		compared = consolidate_local(n, ids, nremainders, remainders);
 	for (int i = 0; i < n; i++)
-		sent += rows_of(ids[i]);
-	auc_shard_mark(n, ids, (uint64) sent);
+		compared += sent_of(ids[i]);
+	auc_shard_mark(n, ids, (uint64) compared);
 	SPI_finish();
 }
 

@@ -270,7 +270,6 @@ send_rows(Sending *sending, SPITupleTable *rows, uint64 nrows, int *at)
 		heap_deform_tuple(rows->vals[row], desc, values, isnull);
 		while (batch->items[*at].auction.auction_id < DatumGetInt64(values[0]))
 			(*at)++;
-		batch->items[*at].rows++;
 		t = sending->of_shard[auc_shard_map_find(sending->map,
 												 DatumGetInt64(values[2]))];
 		if (t < 0)
@@ -282,6 +281,7 @@ send_rows(Sending *sending, SPITupleTable *rows, uint64 nrows, int *at)
 		auc_shard_copy_row(target->copy, values, isnull);
 		auc_shard_servers_use(NULL);
 		target->rows++;
+		batch->items[*at].sent++;
 		auc_shard_sum_add(&target->sums[*at],
 						  DatumGetInt64(values[AUC_SHARD_NCOLUMNS]));
 	}
