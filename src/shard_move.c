@@ -491,6 +491,8 @@ auc_move_abort(AucShardMove *move, bool force)
 		forget(move);
 		return;
 	}
+	auc_procedure_begin(&caller);
 	open_places(move, context);
+	auc_procedure_commit(&caller);
 	insist(drop_and_end, move);
 }
