@@ -224,11 +224,13 @@ wave_ended(TimestampTz until, bool hard, long *left, AucGiveUp *why)
 AucGiveUp
 auc_wave_await(TimestampTz until, bool hard)
 {
-	uint32		event = auc_wait_event_new("AuctionBidOutcome");
+	static uint32 event = 0;	/* 17 looks it up under a lock */
 	uint32		seen;
 	long		left;
 	AucGiveUp	why;
 
+	if (event == 0)
+		event = auc_wait_event_new("AuctionBidOutcome");
 	do
 	{
 		seen = auc_bell_read();
