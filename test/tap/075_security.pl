@@ -158,7 +158,7 @@ foreach (@functions)
 	my ($name, $kind, $signature, $arguments, $definer, $config) = split /\|/, $_, -1;
 
 	push @loose, $signature
-	  if $definer eq 't' && $config ne 'search_path=pg_catalog, pg_temp';
+	  if $definer eq 't' && $config !~ /^search_path=pg_catalog, pg_temp(;|$)/;
 	next if $open{$name};
 	push @grants, $signature;
 	next if $arguments =~ /internal|trigger/;
