@@ -187,7 +187,7 @@ step(AucRedis *conn)
 bool
 run_until(AucRedis *conn, AucRedisStatus status)
 {
-	TimestampTz give_up = clock_now() + 30 * SECOND;
+	TimestampTz give_up = clock_now() + 150 * SECOND;
 
 	while (auc_redis_status(conn) != status && clock_now() < give_up &&
 		   auc_redis_status(conn) != AUC_REDIS_CLOSED)

@@ -368,7 +368,10 @@ test_size(void)
 
 	memset(text, 'x', size);
 	memcpy(text, "$2000000000\r\n", 13);
+	/* that takes a while under sanitizers */
+	target.connect_timeout = 120000;
 	bad_greeting("a reply of two gigabytes", text, size, false, "too large");
+	target_path(&target, path);
 
 	start_peer(&deaf);
 	run_until(conn, AUC_REDIS_READY);

@@ -159,9 +159,18 @@ EXCEPTION WHEN OTHERS THEN
 		' ', replace(SQLERRM, (base(r) + o.lot)::text, 'X'), ': ', detail));
 END $$;
 
+-- A replay stands still before this call, until the row is gone.
+CREATE TABLE hold (call int, reached bool NOT NULL DEFAULT false);
 CREATE PROCEDURE replay(r text, first int, last int) LANGUAGE plpgsql AS $$
 BEGIN
 	FOR c IN first .. last LOOP
+		IF EXISTS (SELECT FROM hold WHERE call = c) THEN
+			UPDATE hold SET reached = true;
+			COMMIT;
+			WHILE EXISTS (SELECT FROM hold) LOOP
+				PERFORM pg_sleep(.01);
+			END LOOP;
+		END IF;
 		CALL run_call(r, c);
 		COMMIT;
 	END LOOP;
