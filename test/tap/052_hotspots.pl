@@ -160,8 +160,8 @@ poll('three wait without a tuple lock', sub {
 	until_held($second);
 	finish_psql($holder);
 	until_sql('SELECT count(*) FROM pg_locks WHERE NOT granted', 3);
-	return 1 if sql('SELECT count(*) FROM pg_locks WHERE NOT granted'
-		  . " AND locktype = 'transactionid'") == 3;
+	return 1 if sql("SELECT count(*) FILTER (WHERE NOT granted AND locktype = 'transactionid') = 3"
+		  . " AND count(*) FILTER (WHERE locktype = 'tuple') = 0 FROM pg_locks") eq 't';
 	let_go($second, @waiters);
 	return 0;
 });
