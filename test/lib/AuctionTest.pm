@@ -30,7 +30,7 @@ use AuctionTest::Redis;
 
 our @EXPORT = qw(
   new_node start_redis attach new_auction place_amounts poll poll_until worker_pid
-  wait_workers wait_lanes wait_applied wait_status wait_gone
+  set_options wait_workers wait_lanes wait_applied wait_status wait_gone
   start_bidders stop_bidders finish_bidders check_answers check_auctions
   check_journal price_sql shown wait_shown sql_error ask restart_killed start_psql
   told_psql finish_psql open_session end_session wait_waiting wait_rest
@@ -99,6 +99,20 @@ SQL
 	wait_lanes($node, $db, 'normal')
 	  if !defined $opt{wait} || $opt{wait};
 	return $server;
+}
+
+# Options of redis1 as in ALTER SERVER; returns when the lanes were taken again
+# with them.
+sub set_options
+{
+	my ($node, $db, $options) = @_;
+	my $before =
+	  $node->safe_psql($db, 'SELECT min(term) FROM auction._lane_terms');
+
+	$node->safe_psql($db, "ALTER SERVER redis1 OPTIONS ($options)");
+	poll_until($node, $db,
+		"SELECT min(term) > $before FROM auction._lane_terms");
+	return wait_lanes($node, $db, 'normal');
 }
 
 # Values are SQL expressions. Returns the id.

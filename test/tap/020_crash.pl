@@ -130,7 +130,8 @@ foreach my $kind ('router', 'drain', 'steward')
 	sql('SELECT auction.resume_drain()') if $kind eq 'drain';
 	wait_flowing("terminated $kind");
 }
-# With bids in its hands that Redis has not confirmed.
+# With bids in its hands that Redis has not confirmed, however long that takes.
+set_options($node, 'postgres', "ADD command_timeout '1h'");
 $redis->freeze;
 poll_until($node, 'postgres',
 	'SELECT sum(published - confirmed) > 3 FROM auction.stat_lanes');
@@ -139,6 +140,7 @@ sql("SELECT pg_terminate_backend($router)");
 worker_pid($node, 'postgres', 'router', not => $router);
 $redis->thaw;
 wait_flowing('terminated router, appends unanswered');
+set_options($node, 'postgres', 'DROP command_timeout');
 
 my $term = terms();
 $redis->cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');

@@ -224,8 +224,7 @@ check_all('hung', 1);
 
 # What Redis has not confirmed is not applied, however long it takes; a new
 # drain has looked at it, too.
-sql("ALTER SERVER redis1 OPTIONS (ADD command_timeout '1h')");
-wait_lanes($node, 'postgres', 'normal');
+set_options($node, 'postgres', "ADD command_timeout '1h'");
 is(bid_without_drain($id, 12), 't|redis', 'a long command_timeout');
 wait_applied($node, 'postgres');
 $redis->freeze;
@@ -246,8 +245,7 @@ is( sql('SELECT state, backlog_records FROM auction.stat_lanes'),
 	'normal|1', 'not confirmed: not applied');
 $redis->thaw;
 is((finish_psql($waiting))[0] =~ /^t/ ? 1 : 0, 1, 'confirmed: accepted');
-sql('ALTER SERVER redis1 OPTIONS (DROP command_timeout)');
-wait_lanes($node, 'postgres', 'normal');
+set_options($node, 'postgres', 'DROP command_timeout');
 check_all('unconfirmed', 1);
 
 $redis->cli('CONFIG', 'SET', 'maxmemory', '1');
