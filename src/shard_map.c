@@ -52,12 +52,9 @@ fill_remainders(AucShardMap *map)
 AucShardMap *
 auc_shard_map_read(void)
 {
-	MemoryContext context = CurrentMemoryContext;
 	AucShardMap *map = palloc0(sizeof(AucShardMap));
 
 	map->n = (int) auc_statement_run(&read_shards, NULL, SPI_OK_SELECT);
-	/* SPI's own is gone with SPI_finish(), which a map may outlive */
-	MemoryContextSwitchTo(context);
 	/* with nothing in between the fields, for the fingerprint */
 	map->shards = palloc0(Max(map->n, 1) * sizeof(AucShard));
 	map->all_local = true;

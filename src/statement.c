@@ -12,6 +12,13 @@
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
+/* What a statement changes, as its caller has it. */
+typedef struct Caller
+{
+	MemoryContext context;		/* SPI leaves its own */
+	int			guc_level;
+} Caller;
+
 static void
 set_local(const char *name, const char *value)
 {
@@ -23,16 +30,23 @@ set_local(const char *name, const char *value)
  * What the planner may not use.  jit: forbidden paths cost so much on paper
  * that it would compile for them.
  */
-static int
+static Caller
 restrict_planner(void)
 {
-	int			level = NewGUCNestLevel();
+	Caller		caller = {CurrentMemoryContext, NewGUCNestLevel()};
 
 	set_local("enable_seqscan", "off");
 	set_local("enable_hashjoin", "off");
 	set_local("enable_mergejoin", "off");
 	set_local("jit", "off");
-	return level;
+	return caller;
+}
+
+static void
+go_back(Caller caller)
+{
+	AtEOXact_GUC(true, caller.guc_level);
+	MemoryContextSwitchTo(caller.context);
 }
 
 static void
@@ -66,7 +80,7 @@ check_result(const AucStatement *statement, int result, int expected)
 uint64
 auc_statement_run(AucStatement *statement, Datum *values, int expected)
 {
-	int			level = restrict_planner();
+	Caller		caller = restrict_planner();
 	int			result;
 
 	prepare(statement);
@@ -77,14 +91,14 @@ auc_statement_run(AucStatement *statement, Datum *values, int expected)
 	else
 		result = SPI_execute_plan(statement->plan, values, NULL, false, 0);
 	check_result(statement, result, expected);
-	AtEOXact_GUC(true, level);
+	go_back(caller);
 	return SPI_processed;
 }
 
 uint64
 auc_statement_once(const char *text)
 {
-	int			level = restrict_planner();
+	Caller		caller = restrict_planner();
 	int			result;
 
 	set_local("enable_sort", "off");
@@ -94,33 +108,33 @@ auc_statement_once(const char *text)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg_internal("could not execute \"%s\": %s", text,
 								 SPI_result_code_string(result))));
-	AtEOXact_GUC(true, level);
+	go_back(caller);
 	return SPI_processed;
 }
 
 uint64
 auc_statement_read(AucStatement *statement, Datum *values, Snapshot snapshot)
 {
-	int			level = restrict_planner();
+	Caller		caller = restrict_planner();
 
 	prepare(statement);
 	check_result(statement,
 				 SPI_execute_snapshot(statement->plan, values, NULL, snapshot,
 									  InvalidSnapshot, true, false, 0),
 				 SPI_OK_SELECT);
-	AtEOXact_GUC(true, level);
+	go_back(caller);
 	return SPI_processed;
 }
 
 Portal
 auc_statement_open(AucStatement *statement, Datum *values)
 {
-	int			level = restrict_planner();
+	Caller		caller = restrict_planner();
 	Portal		portal;
 
 	prepare(statement);
 	portal = SPI_cursor_open(NULL, statement->plan, values, NULL, false);
-	AtEOXact_GUC(true, level);
+	go_back(caller);
 	return portal;
 }
 

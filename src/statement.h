@@ -9,6 +9,9 @@
  * runs, the planner is told to use indexes: the tables grow from empty to huge
  * between two runs of ANALYZE, and a plan that reads the whole journal is
  * never the right one here.
+ *
+ * What a caller makes of a result stands in the memory context it was in, which
+ * is that of SPI_connect(), and gone with SPI_finish(), unless it changed that.
  */
 #ifndef AUC_STATEMENT_H
 #define AUC_STATEMENT_H
