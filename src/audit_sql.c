@@ -17,7 +17,6 @@
 #include "access/xlog.h"
 #include "argument.h"
 #include "audit.h"
-#include "compat.h"
 #include "executor/spi.h"
 #include "errors.h"
 #include "fmgr.h"
@@ -27,10 +26,10 @@
 #include "rest.h"
 #include "shm.h"
 #include "shm_lane.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 
 PG_FUNCTION_INFO_V1(auction_audit);
 
@@ -72,11 +71,7 @@ try_lock(int64 auction_id)
 	{
 		if (auc_lock_try(auction_id))
 			return true;
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 LOCK_LOOK_MS, auc_wait_event_new("AuctionAudit"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		auc_nap(LOCK_LOOK_MS, AUC_WAIT_AUDIT);
 	}
 	return false;
 }

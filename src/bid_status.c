@@ -18,7 +18,6 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -28,10 +27,10 @@
 #include "bid_error.h"
 #include "bid_request.h"
 #include "bid_slot.h"
-#include "compat.h"
 #include "lock.h"
 #include "settings.h"
 #include "shm_lane.h"
+#include "waits.h"
 
 PG_FUNCTION_INFO_V1(auction_bid_status);
 
@@ -100,11 +99,7 @@ await_recovery(Inquiry *inquiry)
 {
 	if (time_left(inquiry) <= 0)
 		auc_bid_not_told(inquiry->key.auction_id, AUC_ANSWER_RECOVERING);
-	(void) WaitLatch(MyLatch,
-					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 RECOVERING_MS, auc_wait_event_new("AuctionBidStatus"));
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
+	auc_nap(RECOVERING_MS, AUC_WAIT_BID_STATUS);
 }
 
 /* The lane did not answer in time; does it say why? */

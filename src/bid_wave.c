@@ -15,13 +15,14 @@
 #include "postgres.h"
 
 #include "bid_wave.h"
-#include "compat.h"
 #include "miscadmin.h"
 #include "shm.h"
 #include "shm_bell.h"
 #include "shm_lane.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 
 typedef struct AucWave
 {
@@ -56,17 +57,6 @@ auc_wave_find_lane(int lane_id)
 	return cached_index;
 }
 
-/* Sleeps a moment, interruptibly; for what nobody would wake us for. */
-static void
-nap(long ms)
-{
-	(void) WaitLatch(MyLatch,
-					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
-					 auc_wait_event_new("AuctionLaneStart"));
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-}
-
 int
 auc_wave_await_lane(int lane_id, TimestampTz until)
 {
@@ -77,7 +67,7 @@ auc_wave_await_lane(int lane_id, TimestampTz until)
 	{
 		if (GetCurrentTimestamp() >= until)
 			return -1;
-		nap(10);
+		auc_nap(10, AUC_WAIT_LANE_START);
 	}
 	return index;
 }
@@ -224,13 +214,11 @@ wave_ended(TimestampTz until, bool hard, long *left, AucGiveUp *why)
 AucGiveUp
 auc_wave_await(TimestampTz until, bool hard)
 {
-	static uint32 event = 0;	/* 17 looks it up under a lock */
+	uint32		event = auc_wait_event(AUC_WAIT_BID_OUTCOME);
 	uint32		seen;
 	long		left;
 	AucGiveUp	why;
 
-	if (event == 0)
-		event = auc_wait_event_new("AuctionBidOutcome");
 	do
 	{
 		seen = auc_bell_read();

@@ -16,7 +16,6 @@
 #include <setjmp.h>
 
 #include "access/xact.h"
-#include "compat.h"
 #include "consolidator.h"
 #include "miscadmin.h"
 #include "retention.h"
@@ -24,6 +23,7 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 #include "worker.h"
 #include "worker_start.h"
 
@@ -166,7 +166,7 @@ wait_until(TimestampTz next)
 					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 													 next),
-					 auc_wait_event_new("AuctionConsolidatorMain")) &
+					 auc_wait_event(AUC_WAIT_CONSOLIDATOR_MAIN)) &
 		WL_LATCH_SET;
 }
 

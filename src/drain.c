@@ -12,13 +12,14 @@
  */
 #include "postgres.h"
 
-#include "compat.h"
 #include "drain.h"
 #include "errors.h"
 #include "miscadmin.h"
 #include "settings.h"
+#include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 #include "worker.h"
 
 /* Longest sleep of an idle drain; the router wakes it. */
@@ -205,7 +206,7 @@ wait_for_work(AucDrain *drain, AucDrainNext next)
 	if (timeout > 0)
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 timeout, auc_wait_event_new("AuctionDrainMain"));
+						 timeout, auc_wait_event(AUC_WAIT_DRAIN_MAIN));
 	ResetLatch(MyLatch);
 }
 

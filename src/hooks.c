@@ -45,12 +45,12 @@
 #include "shm.h"
 #include "shm_stat.h"
 #include "shm_worker.h"
-#include "storage/latch.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 
 /* Workers get so long to notice that they are not wanted; then SIGTERM. */
 #define PATIENCE_MS		1000
@@ -183,11 +183,7 @@ wait_until_gone(Oid dboid)
 		if (!auc_database_running(dboid, impatient) ||
 			TimestampDifferenceExceeds(since, now, SUSPEND_MS))
 			return;
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 20, auc_wait_event_new("AuctionSuspend"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		auc_nap(20, AUC_WAIT_SUSPEND);
 	}
 }
 

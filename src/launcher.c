@@ -18,7 +18,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_database.h"
-#include "compat.h"
 #include "miscadmin.h"
 #include "shm_lane.h"
 #include "shm_worker.h"
@@ -26,6 +25,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 #include "worker.h"
 #include "worker_start.h"
 
@@ -235,6 +235,6 @@ auc_launcher_main(Datum arg)
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 														 next),
-						 auc_wait_event_new("AuctionLauncherMain"));
+						 auc_wait_event(AUC_WAIT_LAUNCHER_MAIN));
 	}
 }

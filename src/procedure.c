@@ -5,13 +5,12 @@
 
 #include "access/xact.h"
 #include "bid_args.h"
-#include "compat.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "procedure.h"
-#include "storage/latch.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 
 #define ONLOOKER_MS		20
 /* Then the caller hears for whom it waits. */
@@ -50,16 +49,6 @@ auc_procedure_commit(AucCaller *caller)
 }
 
 void
-auc_procedure_pause(long ms)
-{
-	(void) WaitLatch(MyLatch,
-					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
-					 auc_wait_event_new("AuctionProcedure"));
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-}
-
-void
 auc_procedure_await(AucOnlookers *onlookers, const char *what)
 {
 	TimestampTz tell_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
@@ -67,7 +56,7 @@ auc_procedure_await(AucOnlookers *onlookers, const char *what)
 
 	while (!auc_onlookers_gone(onlookers))
 	{
-		auc_procedure_pause(ONLOOKER_MS);
+		auc_nap(ONLOOKER_MS, AUC_WAIT_PROCEDURE);
 		if (GetCurrentTimestamp() >= tell_at)
 		{
 			ereport(NOTICE,

@@ -24,8 +24,6 @@ extern void auc_procedure_enter(FunctionCallInfo fcinfo, const char *procedure);
 /* Around SQL with the rights of the extension's owner; then it is committed. */
 extern void auc_procedure_begin(AucCaller *caller);
 extern void auc_procedure_commit(AucCaller *caller);
-/* Waits so long; can be cancelled. */
-extern void auc_procedure_pause(long ms);
 /*
  * Waits until those of this moment have ended, in transactions of its own: two
  * procedures would else be each other's onlookers.  The caller hears, after a

@@ -4,7 +4,8 @@
  */
 #include "postgres.h"
 
-#include "compat.h"
+#include <limits.h>
+
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "remote_private.h"
@@ -14,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 
 /* Who does less than so many rows a millisecond counts as gone. */
 #define SLOWEST_PER_MS	10
@@ -137,7 +139,7 @@ auc_remote_wait(AucRemote *remote, int events)
 
 		got = WaitLatchOrSocket(MyLatch, events | WL_LATCH_SET | WL_TIMEOUT |
 								WL_EXIT_ON_PM_DEATH, PQsocket(remote->conn),
-								rest, auc_wait_event_new("AuctionShard"));
+								rest, auc_wait_event(AUC_WAIT_SHARD));
 		if (got & WL_LATCH_SET)
 		{
 			ResetLatch(MyLatch);

@@ -15,7 +15,6 @@
 #include "bid_args.h"
 #include "bid_slot.h"
 #include "catalog/pg_type.h"
-#include "compat.h"
 #include "errors.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -28,9 +27,9 @@
 #include "shm.h"
 #include "shm_lane.h"
 #include "statement.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 
 PG_FUNCTION_INFO_V1(auction__lane_gaps);
 PG_FUNCTION_INFO_V1(auction_skip_gap);
@@ -291,11 +290,7 @@ rebuild_page(int n, Rebuild *page)
 			return;
 		if (GetCurrentTimestamp() >= until)
 			raise_stuck(n, page);
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 LOOK_MS, auc_wait_event_new("AuctionRebuild"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		auc_nap(LOOK_MS, AUC_WAIT_REBUILD);
 	}
 }
 

@@ -14,6 +14,7 @@
 #include "shard_server.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 
 /* A shard is being moved, or the map is being changed. */
 #define BUSY_MS		200
@@ -69,7 +70,7 @@ remove_some(AucRemoval *removal)
 static void
 wait_for_moves(int *waited)
 {
-	auc_procedure_pause(BUSY_MS);
+	auc_nap(BUSY_MS, AUC_WAIT_PROCEDURE);
 	if (++*waited == TELL_AFTER)
 		ereport(NOTICE,
 				(errmsg("removing history waits for the move of a shard"),

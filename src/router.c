@@ -30,6 +30,7 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 #include "worker.h"
 
 #define UPKEEP_MS			1000
@@ -385,7 +386,7 @@ wait_for_work(AucRouter *router, RouterWait *wait)
 	prepare_wait(wait);
 	n = WaitEventSetWait(wait->set, sleep_ms(router, now), occurred,
 						 lengthof(occurred),
-						 auc_wait_event_new("AuctionRouterMain"));
+						 auc_wait_event(AUC_WAIT_ROUTER_MAIN));
 	for (int i = 0; i < n; i++)
 	{
 		RouterSocket *sock = occurred[i].user_data;

@@ -28,7 +28,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "compat.h"
 #include "errors.h"
 #include "miscadmin.h"
 #include "router.h"
@@ -39,6 +38,7 @@
 #include "storage/latch.h"
 #include "utils/pidfile.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 
 /* A lease is renewed, and a watched one looked at, so often in its time. */
 #define BEATS_PER_LEASE		4
@@ -476,7 +476,7 @@ release_at_exit(int code, Datum arg)
 		(void) WaitLatchOrSocket(NULL, auc_redis_events(router->redis) |
 								 WL_TIMEOUT | WL_POSTMASTER_DEATH,
 								 auc_redis_socket(router->redis), 20,
-								 auc_wait_event_new("AuctionRelease"));
+								 auc_wait_event(AUC_WAIT_RELEASE));
 		auc_redis_io(router->redis, auc_redis_events(router->redis),
 					 GetCurrentTimestamp());
 		now = own_clock();

@@ -24,6 +24,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 
 /* About what a bid takes, where nobody has counted them. */
 #define BID_BYTES		110
@@ -66,7 +67,7 @@ keep_rate(int64 rows, TimestampTz began)
 	until = began + rows * USECS_PER_SEC / auc_guc_move_rate;
 	while ((left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 												   until)) > 0)
-		auc_procedure_pause(left);
+		auc_nap(left, AUC_WAIT_PROCEDURE);
 }
 
 static void
@@ -203,7 +204,7 @@ insist(Step step, AucShardMove *move)
 		auc_procedure_commit(&caller);
 		if (done)
 			return;
-		auc_procedure_pause(pause);
+		auc_nap(pause, AUC_WAIT_PROCEDURE);
 		pause = Min(pause * 2, RETRY_MAX_MS);
 	}
 }

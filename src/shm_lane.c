@@ -10,6 +10,7 @@
 #include "shm_lane.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 
 static pg_atomic_uint32 *bindings;	/* how often lanes were bound, released */
 static AucServer *servers;
@@ -422,7 +423,7 @@ auc_lane_wait_applied(AucLane *lane, uint64 position, long timeout)
 		if (left <= 0)
 			break;
 		(void) ConditionVariableTimedSleep(&lane->applied_cv, left,
-										   auc_wait_event_new("AuctionApplied"));
+										   auc_wait_event(AUC_WAIT_APPLIED));
 	}
 	ConditionVariableCancelSleep();
 	return reached;

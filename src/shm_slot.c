@@ -16,6 +16,7 @@
 #include "shm_quota.h"
 #include "shm_slot.h"
 #include "storage/condition_variable.h"
+#include "waits.h"
 
 typedef struct AucSlotShared
 {
@@ -275,7 +276,7 @@ auc_slot_wait_free(long timeout)
 	/* one may have been freed before we were seen waiting */
 	if (!may_claim())
 		(void) ConditionVariableTimedSleep(&shared->freed, timeout,
-										   auc_wait_event_new("AuctionSlotFree"));
+										   auc_wait_event(AUC_WAIT_SLOT_FREE));
 	ConditionVariableCancelSleep();
 	auc_slot_stop_waiting();
 }

@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "compat.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -19,11 +18,11 @@
 #include "shm_lane.h"
 #include "shm_tail.h"
 #include "statement.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 
 PG_FUNCTION_INFO_V1(auction__stat_lanes);
 PG_FUNCTION_INFO_V1(auction_wait_applied);
@@ -266,11 +265,7 @@ await_ready(int lane_id, TimestampTz until)
 		}
 		if (left_until(until) <= 0)
 			return NULL;
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 LOOK_MS, auc_wait_event_new("AuctionLaneStart"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		auc_nap(LOOK_MS, AUC_WAIT_LANE_START);
 	}
 }
 

@@ -16,7 +16,6 @@
 
 #include <setjmp.h>
 
-#include "compat.h"
 #include "miscadmin.h"
 #include "shm_worker.h"
 #include "steward.h"
@@ -24,7 +23,9 @@
 #include "steward_guard.h"
 #include "steward_sample.h"
 #include "storage/latch.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "waits.h"
 #include "worker.h"
 #include "worker_start.h"
 
@@ -53,7 +54,7 @@ wait_until(TimestampTz next)
 					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 													 next),
-					 auc_wait_event_new("AuctionStewardMain"));
+					 auc_wait_event(AUC_WAIT_STEWARD_MAIN));
 }
 
 void

@@ -3,13 +3,12 @@
  */
 #include "postgres.h"
 
-#include "compat.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "settings.h"
 #include "stop.h"
-#include "storage/latch.h"
 #include "utils/guc.h"
+#include "waits.h"
 
 #define LOOK_MS	10
 
@@ -27,11 +26,7 @@ auc_stop_at(const char *point)
 	ereport(LOG, (errmsg("stopped at \"%s\"", point)));
 	while (wanted(point))
 	{
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 LOOK_MS, auc_wait_event_new("AuctionStop"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		auc_nap(LOOK_MS, AUC_WAIT_STOP);
 		if (!ConfigReloadPending)
 			continue;
 		ConfigReloadPending = false;
