@@ -1,16 +1,24 @@
-/* Model of rule 19 as it is built (onlooker.h): one auction with one bid, a shard that is here (place 0) or on one of
- * two servers, the consolidator, a move of the shard, its removal by retention, one retraction, and NR readers, each with
- * transactions of several statements, READ COMMITTED or REPEATABLE READ.  Does every statement find the bid exactly once,
- * as it is in its snapshot, and not after it was removed?
+/*
+ * Model of rule 19 as it is built (onlooker.h): one auction with one bid, a
+ * shard that is here (place 0) or on one of two servers, the consolidator, a
+ * move of the shard, its removal by retention, one retraction, and NR
+ * readers, each with transactions of several statements, READ COMMITTED or
+ * REPEATABLE READ. Does every statement find the bid exactly once, as it is
+ * in its snapshot, and not after it was removed?
  *
- * Atomic: one transaction here, or one there; the consolidator's send, which holds the map to its end.  A statement
- * is three steps: the lock on history, by which the place is known; the snapshot; the question to the server, whose
- * transaction is as old as the first question of this transaction.  A crash forgets everything that is not committed.
+ * Atomic: one transaction here, or one there; the consolidator's send, which
+ * holds the map to its end. A statement is three steps: the lock on history,
+ * by which the place is known; the snapshot; the question to the server,
+ * whose transaction is as old as the first question of this transaction. A
+ * crash forgets everything that is not committed.
  *
- * -DNOSEND, -DNOSWAP, -DNOREMOVE: mark, swap, removal do not wait for onlookers.  -DEARLY: onlookers are noted before the
- * commit there.  -DNOVERIFY: mark does not look whether the auction is as it was sent.  -DNOMAP: nor whether the shard is
- * where it was and no move has begun.  -DNOLOCK: the swap does not wait for who reads history.  -DNOROW: a move does not keep others from
- * writing to the shard. */
+ * -DNOSEND, -DNOSWAP, -DNOREMOVE: mark, swap, removal do not wait for
+ * onlookers. -DEARLY: onlookers are noted before the commit there.
+ * -DNOVERIFY: mark does not look whether the auction is as it was sent.
+ * -DNOMAP: nor whether the shard is where it was and no move has begun.
+ * -DNOLOCK: the swap does not wait for who reads history. -DNOROW: a move
+ * does not keep others from writing to the shard.
+ */
 #ifndef NR
 #define NR 2
 #endif
