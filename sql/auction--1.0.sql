@@ -548,11 +548,9 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION auction.bid_status(bigint, uuid, bigint) IS
 'What became of a bid whose answer was lost. accepted: true and its bid_no, also if it was retracted since; false with reason not_recorded: no such bid is recorded, or was refused; quarantined: neither is sure, see auction.dead_letters; unknown_auction. The other columns show the auction as it is by now. user_id NULL: whoever gave the request_id, the first if there are several. Bids that were handed over before are waited for; ask when the session that placed the bid has ended, for one that has not handed it over yet is not seen. Changes nothing. The first two must not be NULL (22004). Errors, after auction.overload_timeout: RB003 not known in time, RB006 the lane recovers; RB007 fenced; RB005 not preloaded.';
 
--- API: public
--- In a proxy auction no amount above the price is shown: only the leader's can
--- be, or that of a bid that is retracted.
--- user_bids() and auction_bids() have its halves, too.
-CREATE VIEW auction.bids AS
+-- API: internal
+-- What is not in history yet of the view bids.
+CREATE VIEW auction._bids_in_journal AS
 SELECT j.auction_id, j.bid_no, j.user_id,
 	CASE s.kind WHEN 'p' THEN least(j.amount, s.price) ELSE j.amount END
 		AS amount,
@@ -561,7 +559,14 @@ SELECT j.auction_id, j.bid_no, j.user_id,
 	j.buy_now, j.retracted_at, j.retract_reason
 FROM auction.journal j
 	JOIN auction._state s ON s.auction_id OPERATOR(pg_catalog.=) j.auction_id
-WHERE s.consolidated_at IS NULL
+WHERE s.consolidated_at IS NULL;
+
+-- API: public
+-- In a proxy auction no amount above the price is shown: only the leader's can
+-- be, or that of a bid that is retracted.
+-- user_bids() has its second half, too.
+CREATE VIEW auction.bids AS
+SELECT * FROM auction._bids_in_journal
 UNION ALL
 SELECT h.auction_id, h.bid_no, h.user_id,
 	CASE s.kind WHEN 'p' THEN least(h.amount, s.price) ELSE h.amount END,
@@ -1438,13 +1443,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 BEGIN
 	RETURN QUERY
-	SELECT j.auction_id, j.bid_no, j.user_id,
-		CASE s.kind WHEN 'p' THEN least(j.amount, s.price) ELSE j.amount END,
-		j.placed_at, j.request_id, j.attributes,
-		CASE WHEN j.lane_id IS NULL THEN 'table' ELSE 'redis' END,
-		j.buy_now, j.retracted_at, j.retract_reason
-	FROM auction.journal j JOIN auction._state s ON s.auction_id = j.auction_id
-	WHERE j.user_id = $1 AND s.consolidated_at IS NULL
+	SELECT b.* FROM auction._bids_in_journal b WHERE b.user_id = $1
 	UNION ALL
 	SELECT h.auction_id, h.bid_no, h.user_id,
 		CASE s.kind WHEN 'p' THEN least(h.amount, s.price) ELSE h.amount END,
@@ -1460,7 +1459,6 @@ COMMENT ON FUNCTION auction.user_bids(bigint) IS
 'The rows of auction.bids of one user. For queries in which the user''s number comes from another table: in a join with the view itself PostgreSQL would read the whole history; this asks the one shard that has them, whichever other servers are away.';
 
 -- API: public
--- The first query is the first half of view bids.
 CREATE FUNCTION auction.auction_bids(auction_id bigint)
 RETURNS SETOF auction.bids
 LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED ROWS 100
@@ -1468,14 +1466,8 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY
-	SELECT j.auction_id, j.bid_no, j.user_id,
-		CASE s.kind WHEN 'p' THEN least(j.amount, s.price) ELSE j.amount END,
-		j.placed_at, j.request_id, j.attributes,
-		CASE WHEN j.lane_id IS NULL THEN 'table' ELSE 'redis' END,
-		j.buy_now, j.retracted_at, j.retract_reason
-	FROM auction.journal j JOIN auction._state s ON s.auction_id = j.auction_id
-	WHERE j.auction_id = $1 AND s.consolidated_at IS NULL
-	ORDER BY j.bid_no;
+	SELECT b.* FROM auction._bids_in_journal b WHERE b.auction_id = $1
+	ORDER BY b.bid_no;
 	IF NOT FOUND AND EXISTS (SELECT FROM auction._state s
 		WHERE s.auction_id = $1 AND s.consolidated_at IS NOT NULL)
 	THEN
