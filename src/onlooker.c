@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "miscadmin.h"
 #include "onlooker.h"
 
 struct AucOnlookers
@@ -22,6 +23,18 @@ auc_onlookers_now(void)
 											 PROC_IN_VACUUM |
 											 PROC_IN_SAFE_IC,
 											 &onlookers->n);
+	return onlookers;
+}
+
+AucOnlookers *
+auc_onlookers_at(Oid relid)
+{
+	AucOnlookers *onlookers = palloc(sizeof(AucOnlookers));
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	onlookers->vxids = GetLockConflicts(&tag, AccessExclusiveLock,
+										&onlookers->n);
 	return onlookers;
 }
 

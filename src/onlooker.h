@@ -13,9 +13,9 @@
  * All of this database, also those that only read, and those without a
  * snapshot at the moment (READ COMMITTED, between two statements): what counts
  * is that the transaction is open.  Not VACUUM and CREATE INDEX CONCURRENTLY,
- * which look at one table here, but for hours.  Prepared transactions cannot have used a
- * foreign table of another server.  Transactions on a standby are not seen:
- * see README, Limits.
+ * which look at one table here, but for hours.  Prepared transactions cannot
+ * have used a foreign table of another server.  Transactions on a standby are
+ * not seen: see README, Limits.
  */
 #ifndef AUC_ONLOOKER_H
 #define AUC_ONLOOKER_H
@@ -29,6 +29,8 @@ typedef struct AucOnlookers AucOnlookers;
  * current context.
  */
 extern AucOnlookers *auc_onlookers_now(void);
+/* Those that hold a lock on the table, whatever its mode. */
+extern AucOnlookers *auc_onlookers_at(Oid relid);
 /* Have all of them ended? Never waits; cheaper each time. */
 extern bool auc_onlookers_gone(AucOnlookers *onlookers);
 /* One that has not: its process, or 0. */

@@ -48,23 +48,40 @@ auc_procedure_commit(AucCaller *caller)
 	SPI_commit();
 }
 
+TimestampTz
+auc_procedure_tell_at(void)
+{
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PATIENCE_MS);
+}
+
+void
+auc_procedure_tell(TimestampTz *tell_at, const char *what,
+				   const AucOnlookers *onlookers, const char *detail)
+{
+	int			pid;
+
+	if (GetCurrentTimestamp() < *tell_at)
+		return;
+	pid = auc_onlookers_pid(onlookers);
+	if (pid == 0)
+		return;
+	ereport(NOTICE,
+			(errmsg("%s waits for the transaction of process %d to end", what,
+					pid),
+			 errdetail_internal("%s", detail)));
+	*tell_at = DT_NOEND;
+}
+
 void
 auc_procedure_await(AucOnlookers *onlookers, const char *what)
 {
-	TimestampTz tell_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													  PATIENCE_MS);
+	TimestampTz tell_at = auc_procedure_tell_at();
 
 	while (!auc_onlookers_gone(onlookers))
 	{
 		auc_nap(ONLOOKER_MS, AUC_WAIT_PROCEDURE);
-		if (GetCurrentTimestamp() >= tell_at)
-		{
-			ereport(NOTICE,
-					(errmsg("%s waits for the transaction of process %d to end",
-							what, auc_onlookers_pid(onlookers)),
-					 errdetail("It is older than this change, of which it might see only a part.")));
-			tell_at = DT_NOEND;
-		}
+		auc_procedure_tell(&tell_at, what, onlookers,
+						   "It is older than this change, of which it might see only a part.");
 		SPI_commit();
 	}
 }

@@ -24,6 +24,15 @@ extern void auc_procedure_enter(FunctionCallInfo fcinfo, const char *procedure);
 /* Around SQL with the rights of the extension's owner; then it is committed. */
 extern void auc_procedure_begin(AucCaller *caller);
 extern void auc_procedure_commit(AucCaller *caller);
+/* From when on the caller hears for whom it waits. */
+extern TimestampTz auc_procedure_tell_at(void);
+/*
+ * If it is time, once: "what" waits for one of them, if there is any, because
+ * of the detail.
+ */
+extern void auc_procedure_tell(TimestampTz *tell_at, const char *what,
+							   const AucOnlookers *onlookers,
+							   const char *detail);
 /*
  * Waits until those of this moment have ended, in transactions of its own: two
  * procedures would else be each other's onlookers.  The caller hears, after a

@@ -33,8 +33,8 @@
 #define VERIFY_ROWS		100000
 /* No lock here is waited for longer; then others go first for a while. */
 #define LOCK_MS			20
-#define RETRY_MS		50
-#define RETRY_MAX_MS	1000
+#define RETRY_MS		20
+#define RETRY_MAX_MS	100
 
 static void
 set_phase(AucShardMove *move, AucMovePhase phase)
@@ -114,6 +114,12 @@ verify(AucShardMove *move)
 
 /* ---- the swap ---- */
 
+static char *
+name_of(const AucShardMove *move)
+{
+	return psprintf("the move of shard %d", move->shard);
+}
+
 /* All that was copied is committed. */
 static void
 await_onlookers(const AucShardMove *move, MemoryContext context)
@@ -122,8 +128,7 @@ await_onlookers(const AucShardMove *move, MemoryContext context)
 	AucOnlookers *onlookers = auc_onlookers_now();
 
 	MemoryContextSwitchTo(old);
-	auc_procedure_await(onlookers, psprintf("the move of shard %d",
-											move->shard));
+	auc_procedure_await(onlookers, name_of(move));
 	auc_onlookers_free(onlookers);
 }
 
@@ -188,10 +193,28 @@ attempt(Step step, AucShardMove *move)
 	return false;
 }
 
-/* Until it succeeds; between two attempts those go on who were waiting. */
+static void
+tell_reader(const AucShardMove *move, TimestampTz *tell_at)
+{
+	AucOnlookers *readers;
+
+	if (GetCurrentTimestamp() < *tell_at)
+		return;
+	readers = auc_onlookers_at(auc_relation_id(AUC_REL_HISTORY, false));
+	auc_procedure_tell(tell_at, name_of(move), readers,
+					   "It holds a lock on table \"auction.history\".");
+	auc_onlookers_free(readers);
+}
+
+/*
+ * Until it succeeds; between two attempts those go on who were waiting.  They
+ * are many: where several read history all the time, each for longer than a
+ * lock is waited for, few attempts find all of them about to end.
+ */
 static void
 insist(Step step, AucShardMove *move)
 {
+	TimestampTz tell_at = auc_procedure_tell_at();
 	long		pause = RETRY_MS;
 
 	for (;;)
@@ -204,6 +227,7 @@ insist(Step step, AucShardMove *move)
 		auc_procedure_commit(&caller);
 		if (done)
 			return;
+		tell_reader(move, &tell_at);
 		auc_nap(pause, AUC_WAIT_PROCEDURE);
 		pause = Min(pause * 2, RETRY_MAX_MS);
 	}

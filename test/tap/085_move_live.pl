@@ -206,9 +206,16 @@ poll_until($home, 'postgres',
 	'SELECT count(*) >= 20 FROM auction.bids WHERE user_id = 1') foreach 1 .. 20;
 is(place_of(0), 'home', 'a transaction that has read history makes it wait');
 is(sql('SELECT moved_by IS NOT NULL FROM auction.stat_shards WHERE shard = 0'), 't', '... it is said who does it');
+my $holders = sql("SELECT string_agg(pid::text, '|') FROM pg_stat_activity
+	WHERE query ~ 'auction.(history|bids)' AND pid <> pg_backend_pid()");
+poll('the caller is told again',
+	sub { told_psql($move); $move->{err} =~ /NOTICE.*NOTICE.*DETAIL:.*\n/s });
+like($move->{err}, qr/process (?:$holders) to end\nDETAIL: .*"auction.history"/,
+	'... the caller hears for whose lock it waits');
 end_readers('a long reader', @readers);
 end_session($second, 'SELECT count(*) FROM auction.history; COMMIT;');
-unlike((finish_psql($move))[1], qr/ERROR|NOTICE.*NOTICE/s, 'then it goes on; it was told once');
+unlike((finish_psql($move))[1], qr/ERROR|NOTICE.*NOTICE.*NOTICE/s,
+	'then it goes on; it was told once for each');
 is(place_of(0), 'one', '... and the shard has moved');
 
 # ---- the onlooker rule ----
