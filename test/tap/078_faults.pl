@@ -20,6 +20,7 @@ my $node = new_node(
 	'faults', conf => <<'CONF');
 auction.slots = 16
 auction.role_slots = 100
+auction.lane_lease = '1h'
 max_connections = 40
 superuser_reserved_connections = 20
 CONF
@@ -330,8 +331,8 @@ check_log('rights');
 
 # ---- T20: routers end with bids in their hands, bids are given up ----
 
-# A Redis that is frozen here is no degraded lane, however slow the machine is:
-# what waits for its answer waits until it goes on.
+# While Redis is frozen here no lane is degraded, and none loses its lease,
+# however slow the machine is: what waits for Redis waits until it goes on.
 set_options($node, 'postgres', "ADD command_timeout '1h'");
 
 # Four times: a worker that ends at once again and again is started later and
