@@ -26,6 +26,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep time);
 
+use AuctionTest::Node;
 use AuctionTest::Redis;
 
 our @EXPORT = qw(
@@ -48,7 +49,7 @@ my $test_dir = dirname(dirname(abs_path(__FILE__)));
 sub new_node
 {
 	my ($name, %opt) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = AuctionTest::Node->new($name);
 
 	$node->init(allows_streaming => $opt{streaming} ? 1 : 0);
 	my $conf = slurp_file("$test_dir/auction.conf");
@@ -166,15 +167,20 @@ sub poll_until
 
 	$expected //= 't';
 	my $last = '';
-	my $good = eval {
-		poll(
-			"query returns it",
-			sub {
-				my ($ret, $out, $err) = ask($node, $db, $query);
-				$last = "$out$err";
-				return $ret == 0 && $out eq $expected;
-			});
-	};
+	my $good = $node->asks(
+		$db, $query,
+		sub {
+			my ($asker) = @_;
+			return eval {
+				poll(
+					"query returns it",
+					sub {
+						my ($out, $err) = $asker->ask($query);
+						$last = ($out // '') . $err;
+						return defined $out && $out eq $expected;
+					});
+			};
+		});
 	croak "timed out: expected \"$expected\", last was \"$last\" for: $query"
 	  if !$good;
 	return 1;

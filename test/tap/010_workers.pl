@@ -265,7 +265,7 @@ pass('everything is back after kill -9');
 # ---- standby ----
 
 $node->backup('backup');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = AuctionTest::Node->new('standby');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);
 $standby->start;
 $node->wait_for_catchup($standby);

@@ -45,7 +45,7 @@ sub bid_error
 # ---- the old one is stopped, its standby promoted ----
 
 $old->backup('base');
-my $new = PostgreSQL::Test::Cluster->new('new');
+my $new = AuctionTest::Node->new('new');
 $new->init_from_backup($old, 'base', has_streaming => 1);
 $new->start;
 
@@ -85,7 +85,7 @@ $old->stop('immediate');
 # ---- a clone of the new one is promoted while that goes on ----
 
 $new->backup('clone');
-my $clone = PostgreSQL::Test::Cluster->new('clone');
+my $clone = AuctionTest::Node->new('clone');
 $clone->init_from_backup($new, 'clone', has_streaming => 1);
 $load = start_bidders($new, 'postgres', $first, $last, seconds => 600);
 my $offset = -s $new->logfile;

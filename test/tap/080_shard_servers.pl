@@ -149,7 +149,7 @@ refused('frozen', '55000', qr/"frozen" is read-only/, 'read-only');
 is(identity($one, 'frozen'), '', '... nothing is left there');
 
 $one->backup('backup');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = AuctionTest::Node->new('standby');
 $standby->init_from_backup($one, 'backup', has_streaming => 1);
 $standby->start;
 make_shard_server($home, $standby);

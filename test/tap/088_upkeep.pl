@@ -164,7 +164,7 @@ $two->backup('earlier');
 fill(26, 30);
 is(sql('SELECT count(*) FROM auction.verify_history(deep => true)'), '0', 'all there');
 $two->stop('immediate');
-my $again = PostgreSQL::Test::Cluster->new('again');
+my $again = AuctionTest::Node->new('again');
 $again->init_from_backup($two, 'earlier');
 $again->start;
 my ($host, $port) = ($again->host, $again->port);

@@ -28,7 +28,7 @@ our @EXPORT = qw(
 sub new_shard_node
 {
 	my ($name, %opt) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name,
+	my $node = AuctionTest::Node->new($name,
 		$opt{install} ? (install_path => $opt{install}) : ());
 
 	$node->init(
