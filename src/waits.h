@@ -10,8 +10,8 @@
 /* Names in waits.c, in this order. */
 typedef enum AucWaitEvent
 {
-	AUC_WAIT_APPLIED,			/* a session: the journal has the bid */
-	AUC_WAIT_AUDIT,				/* lock_audit(): the auction's lock */
+	AUC_WAIT_APPLIED,			/* the journal has what was accepted */
+	AUC_WAIT_AUDIT,				/* audit(): the auction's lock */
 	AUC_WAIT_BID_OUTCOME,		/* a session: its bid's outcome */
 	AUC_WAIT_BID_STATUS,		/* bid_status(): the lane has recovered */
 	AUC_WAIT_CONSOLIDATOR_MAIN,
@@ -19,8 +19,8 @@ typedef enum AucWaitEvent
 	AUC_WAIT_LANE_START,		/* a session: the lane has been taken */
 	AUC_WAIT_LAUNCHER_MAIN,
 	AUC_WAIT_PROCEDURE,			/* between two steps of a CALL */
-	AUC_WAIT_REBUILD,			/* rebuild: the page's books are written */
-	AUC_WAIT_RELEASE,			/* a router that ends: its leases are released */
+	AUC_WAIT_REBUILD,			/* rebuild_redis(): books are written */
+	AUC_WAIT_RELEASE,			/* a router that ends: its leases */
 	AUC_WAIT_ROUTER_MAIN,
 	AUC_WAIT_SHARD,				/* a shard server */
 	AUC_WAIT_SLOT_FREE,			/* a session: a free slot */
