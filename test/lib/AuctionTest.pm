@@ -569,39 +569,48 @@ sub shown
 }
 
 # Until Redis shows of each auction what its row and its bids are, the book
-# whole. Nothing must be under way, but an auction may end: what is consolidated
-# is not shown any more. A book that was left unfinished when its auction came to
-# rest is finished for its next reader, so somebody reads.
+# whole. Nobody must bid, but an auction may end: what is consolidated is not
+# shown any more. A book that was left unfinished when its auction came to rest is
+# finished for its next reader, so somebody reads.
 sub wait_shown
 {
 	my ($node, $db, $redis, @ids) = @_;
-	my $list = join ', ', @ids;
-	my $expected = $node->safe_psql($db, <<"SQL");
-SELECT l.lane, s.id, concat_ws(' ', price, leader_id, bid_count, bid_count,
-	retracted_count, (SELECT string_agg(user_id || ' ' || best, ' '
-		ORDER BY user_id) FROM
-		(SELECT user_id, max(amount) AS best FROM auction.journal
-		  WHERE auction_id = s.id AND retracted_at IS NULL GROUP BY 1) b))
-FROM auction.standings s JOIN auction.lanes l ON l.id = lane_id
-WHERE s.id IN ($list)
-SQL
-	foreach (split /\n/, $expected)
+
+	foreach my $id (@ids)
 	{
-		my ($lane, $id, $wanted) = split /\|/;
+		my ($lane, $wanted, $ended);
 		my $last = '';
 		eval {
 			poll(
 				"Redis shows it",
 				sub {
 					$node->safe_psql($db, "SELECT auction.top_bids($id, 1)");
-					return ($last = shown($redis, $lane, $id)) eq $wanted
-					  || $node->safe_psql($db, 'SELECT consolidated_at IS NOT NULL'
-						  . " FROM auction.standings WHERE id = $id") eq 't';
+					($lane, $wanted, $ended) = split /\|/,
+					  $node->safe_psql($db, to_be_shown($id));
+					return !defined $lane || $ended eq 't'
+					  || ($last = shown($redis, $lane, $id)) eq $wanted;
 				});
 		} or croak "Redis does not show auction $id as "
 		  . substr($wanted, 0, 200) . ', but as ' . substr($last, 0, 200);
 	}
 	return 1;
+}
+
+# Its lane, what shown() is to return, and whether nothing is shown any more.
+sub to_be_shown
+{
+	my ($id) = @_;
+
+	return <<"SQL";
+SELECT l.lane, concat_ws(' ', price, leader_id, bid_count, bid_count,
+	retracted_count, (SELECT string_agg(user_id || ' ' || best, ' '
+		ORDER BY user_id) FROM
+		(SELECT user_id, max(amount) AS best FROM auction.journal
+		  WHERE auction_id = s.id AND retracted_at IS NULL GROUP BY 1) b)),
+	consolidated_at IS NOT NULL
+FROM auction.standings s JOIN auction.lanes l ON l.id = lane_id
+WHERE s.id = $id
+SQL
 }
 
 # Kills the postmaster alone, and starts it again when it is gone and the
