@@ -64,6 +64,7 @@ static int64_t first_user = 1;
 static int64_t increment = 1;
 static int	max_raise = 3;
 static int	progress = 0;
+static int	ready = 0;
 static int64_t first_auction;
 static int64_t last_auction;
 
@@ -422,6 +423,17 @@ run(void)
 }
 
 static void
+await_start(void)
+{
+	char		c;
+
+	puts("ready");
+	fflush(stdout);
+	while (read(STDIN_FILENO, &c, 1) > 0)
+		;
+}
+
+static void
 stop(int signum)
 {
 	stopped = 1;
@@ -447,7 +459,9 @@ usage(void)
 			"  --durability redis|replica|journal   asked for, or mixed: a third\n"
 			"                       of the clients each (the session's default)\n"
 			"  --answers FILE       a line for each bid\n"
-			"  --progress 0|1       a line for each second\n");
+			"  --progress 0|1       a line for each second\n"
+			"  --ready 0|1          says \"ready\" when all are connected, and begins\n"
+			"                       when standard input has ended\n");
 	exit(2);
 }
 
@@ -491,6 +505,8 @@ read_options(int argc, char **argv)
 			max_raise = atoi(value);
 		else if (strcmp(name, "progress") == 0)
 			progress = atoi(value);
+		else if (strcmp(name, "ready") == 0)
+			ready = atoi(value);
 		else
 			usage();
 	}
@@ -525,6 +541,8 @@ main(int argc, char **argv)
 			fprintf(stderr, "bidders: %s", PQerrorMessage(clients[i].conn));
 			return 2;
 		}
+	if (ready)
+		await_start();
 	run();
 	report_close();
 	return 0;
