@@ -41,21 +41,21 @@ sub _connect
 sub _converse
 {
 	my ($self, $statement) = @_;
-	my $mark = 'mark ' . ++$self->{asked};
+	my $n = ++$self->{asked};
 
 	$self->_connect if !defined $self->{run};
 	@$self{qw(out err)} = ('', '');
 	$self->{timer}->start($PostgreSQL::Test::Utils::timeout_default);
 	$self->{in} .= <<"PSQL";
-SELECT 1 AS mark \\gset
-\\echo $mark
+SELECT 1 AS there \\gset
+\\echo begin $n
 $statement
 ;
-\\echo $mark
-\\warn $mark
+\\echo end $n
+\\warn end $n
 PSQL
 	$self->{run}->pump
-	  until $self->{out} =~ /^$mark\n\z/m && $self->{err} =~ /^$mark\n\z/m;
+	  until $self->{out} =~ /^end $n\n\z/m && $self->{err} =~ /^end $n\n\z/m;
 	return;
 }
 
@@ -69,10 +69,9 @@ sub ask
 	local $SIG{PIPE} = 'IGNORE';
 	my $good = eval { $self->_converse($statement); 1 };
 	my $died = $@;
-	my $begun = $self->{out} =~ s/^mark \d+\n//;
+	my $begun = $self->{out} =~ s/\Abegin \d+\n//;
 
-	$self->{out} =~ s/^mark \d+\n\z//m;
-	$self->{err} =~ s/^mark \d+\n\z//m;
+	$self->{$_} =~ s/^end \d+\n\z//m foreach qw(out err);
 	chomp(my ($out, $err) = @$self{qw(out err)});
 	return ($out, $err) if $good;
 	$self->_end($died =~ /timeout/);
